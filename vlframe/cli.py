@@ -1,0 +1,106 @@
+"""vlframe on the command line. A command's module is imported only when it runs; ``--help`` and ``list`` load no torch."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+USAGE = """\
+vlframe: swappable parts for Video-LLMs
+
+  vlframe train experiment=quickstart             train, then evaluate; any key can be overridden
+  vlframe train experiment=quickstart connector=qformer connector.queries=32 seed=2
+  vlframe train -m experiment=quickstart connector=stc,qformer,pool
+  vlframe evaluate run=runs/quickstart/<id>       score a run again
+  vlframe predict run=runs/quickstart/<id> media=clip.mp4 prompt="Which way does it move?"
+  vlframe plan model=videollama2_7b               check that the parts fit, count tokens and parameters; reads no weights
+  vlframe list [kind] [--json]                    the components that are installed, and who offers them
+
+  vlframe train --help                            the options of every group; --cfg job prints the composed config
+  --traceback                                     show the Python traceback of an error
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    traceback = "--traceback" in arguments
+    arguments = [argument for argument in arguments if argument != "--traceback"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        from vlframe import __version__
+
+        print(f"vlframe {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        print(f"vlframe: there is no command {command!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    if traceback or os.environ.get("VLFRAME_TRACEBACK"):
+        return COMMANDS[command](rest)
+    return _without_traceback(COMMANDS[command], rest)
+
+
+def _without_traceback(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    from vlframe.errors import UserError
+
+    try:
+        return command(arguments)
+    except UserError as error:
+        print(f"vlframe: {error}", file=sys.stderr)
+        return 2
+
+
+def _hydra(command: str) -> Callable[[list[str]], int]:
+    def run(arguments: list[str]) -> int:
+        from vlframe.app import run as run_app
+
+        return run_app(command, arguments)
+
+    return run
+
+
+def _list(arguments: list[str]) -> int:
+    from vlframe.listing import listing, listing_rows
+    from vlframe.registry import Registry
+
+    words = [word for word in arguments if not word.startswith("-") and "=" not in word]
+    flags = [word for word in arguments if word.startswith("-")]
+    if "--help" in flags or "-h" in flags:
+        print("vlframe list [kind] [--json] [plugins.paths=[file.py]] [plugins.strict=true]")
+        return 0
+    unknown = [flag for flag in flags if flag != "--json"]
+    if unknown or len(words) > 1:
+        print(f"vlframe list: takes one kind and --json, not {' '.join([*unknown, *words[1:]])}", file=sys.stderr)
+        return 2
+    paths, strict = plugin_arguments(arguments)
+    registry = Registry.installed(paths, strict)
+    kind = words[0] if words else None
+    print(json.dumps(listing_rows(registry, kind), indent=1) if "--json" in flags else listing(registry, kind))
+    return 0
+
+
+def plugin_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """``plugins.paths`` and ``plugins.strict`` of a command line: needed before Hydra can know the rows they bring."""
+    paths: list[str] = []
+    strict = False
+    for argument in arguments:
+        key, _, value = argument.lstrip("+").partition("=")
+        if key == "plugins.paths":
+            paths = [path.strip(" '\"") for path in value.strip("[]").split(",") if path.strip(" '\"")]
+        if key == "plugins.strict":
+            strict = value.lower() in ("true", "1", "yes", "on")
+    return paths, strict
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _hydra("train"),
+    "evaluate": _hydra("evaluate"),
+    "predict": _hydra("predict"),
+    "plan": _hydra("plan"),
+    "list": _list,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

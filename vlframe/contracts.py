@@ -1,0 +1,191 @@
+"""What each kind of component promises.
+
+Names carry shapes: B batch, T frames, C colours, Y X pixels, H W patches, D features, N media tokens, S sequence,
+E embedding, V vocabulary, L waveform samples, F audio frames, M audio features, A audio steps, G generated tokens.
+
+Encoders, connectors and language models are ``torch.nn.Module`` objects. Everything a neighbour needs to know before
+anything runs (widths, grids, token counts) is an attribute or a method, so that a composition is checked by asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from vlframe.data.sample import Sample
+
+_PLANNING: ContextVar[bool] = ContextVar("vlframe_planning", default=False)
+
+
+def planning() -> bool:
+    """True while a composition is built on the meta device only to check that its parts fit.
+
+    A component that reads pretrained weights in ``__init__`` must leave them alone then, and build its architecture.
+    """
+    return _PLANNING.get()
+
+
+@contextmanager
+def plan() -> Iterator[None]:
+    """Everything constructed inside lives on the meta device and reads no weights."""
+    import torch
+
+    token = _PLANNING.set(True)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        _PLANNING.reset(token)
+
+
+@dataclass(frozen=True)
+class VideoGrid:
+    """The shape of an encoder's features: ``frames`` x ``height`` x ``width`` positions.
+
+    ``sequence`` marks features without a plane (a class token beside the patches): height is 1, width their number.
+    """
+
+    frames: int
+    height: int
+    width: int
+    sequence: bool = False
+
+    @property
+    def positions(self) -> int:
+        return self.frames * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.frames}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """How frames become an encoder's input; owned by the encoder, the same in training and inference.
+
+    ``fit`` is what happens to frames that are not square: ``crop`` (shortest edge to ``size``, then the centre),
+    ``squash`` (both edges to ``size``), or ``pad`` (to a square with the mean colour, then to ``size``).
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resampling: Literal["bicubic", "bilinear"] = "bicubic"
+    fit: Literal["crop", "squash", "pad"] = "squash"
+
+    def resize(self, frames_TYXC: np.ndarray) -> Tensor:
+        """uint8 frames of any size -> uint8 ``frames_TCYX`` of ``size`` x ``size``."""
+        from vlframe.media.pixels import resize
+
+        return resize(frames_TYXC, self)
+
+    def normalise(self, frames_TCYX: Tensor) -> Tensor:
+        """uint8 ``frames_TCYX`` -> float32 ``pixels_TCYX``, (value / 255 - mean) / std per colour."""
+        from vlframe.media.pixels import normalise
+
+        return normalise(frames_TCYX, self)
+
+
+class AudioSpec(Protocol):
+    """How sound becomes an audio encoder's input; a small object that can be pickled to data workers."""
+
+    sampling_rate: int  # Hz, mono
+    seconds: float  # the longest sound heard; the rest is cut
+
+    def features(self, waveform_L: Tensor) -> Tensor: ...  # features_FM, e.g. log-mel frames
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says about its video stream. ``fps`` is the average rate; nothing here is assumed."""
+
+    frames: int
+    fps: float
+    height: int
+    width: int
+    has_audio: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+class Reader(Protocol):
+    """Media files to arrays. Raises ``MediaError`` with path and reason for anything it cannot read whole."""
+
+    def info(self, path: Path) -> VideoInfo: ...
+    def frames(self, path: Path, indices: Sequence[int]) -> np.ndarray: ...  # RGB uint8 frames_TYXC, rotated upright
+    def audio(self, path: Path, sampling_rate: int, start: float | None, end: float | None) -> np.ndarray: ...
+    # waveform_L, mono float32 in [-1, 1]
+
+
+class Encoder(Protocol):
+    """Frames to features. ``forward`` takes any T >= 1; an image is T = 1."""
+
+    dim: int  # D
+    pixels: PixelSpec
+
+    def grid(self, frames: int) -> VideoGrid: ...  # what forward returns, without running it
+    def forward(self, pixels_BTCYX: Tensor) -> Tensor: ...  # features_BTHWD
+
+
+class Connector(Protocol):
+    """Features to media tokens; built with ``in_dim=encoder.dim, out_dim=llm.dim``.
+
+    ``expands_images`` says that an image is to be seen as a clip of equal frames (the encoder still runs once). Such a
+    connector may offer ``still(features_BHWD, frames) -> tokens_BNE``: what ``forward`` gives for the expanded clip,
+    for less work.
+    """
+
+    expands_images: bool
+
+    def tokens(self, grid: VideoGrid) -> int: ...  # N, without running it; ValueError when the grid does not fit
+    def forward(self, features_BTHWD: Tensor) -> Tensor: ...  # tokens_BNE
+
+
+class AudioEncoder(Protocol):
+    """Sound to features."""
+
+    dim: int  # D
+    audio: AudioSpec
+
+    def steps(self, frames: int) -> int: ...  # A for F audio frames, without running it
+    def forward(self, features_BFM: Tensor) -> Tensor: ...  # features_BAD
+
+
+class AudioConnector(Protocol):
+    """Sound features to media tokens; built with ``in_dim=audio_encoder.dim, out_dim=llm.dim``."""
+
+    def tokens(self, steps: int) -> int: ...  # N for A steps
+    def forward(self, features_BAD: Tensor) -> Tensor: ...  # tokens_BNE
+
+
+class LanguageModel(Protocol):
+    """A decoder over embeddings. ``logits`` is apart from ``forward`` so that it runs only where it is needed."""
+
+    dim: int  # E
+    context: int  # the longest sequence, media tokens included
+    tokenizer: Any  # a transformers fast tokenizer with a chat template
+
+    def embed(self, ids_BS: Tensor) -> Tensor: ...  # embeds_BSE
+    def forward(self, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor: ...  # hidden_BSE
+    def logits(self, hidden_E: Tensor) -> Tensor: ...  # logits_V over the last dimension, any leading shape
+    def generate(self, embeds_BSE: Tensor, mask_BS: Tensor, **sampling: Any) -> Tensor: ...
+    # ids_BG, padded after the end of a row
+
+
+class Benchmark(Protocol):
+    """Questions, how an answer is read, and when it is right. The evaluator does the rest."""
+
+    samples: Sequence[Sample]
+    max_new_tokens: int
+
+    def parse(self, text: str, sample: Sample) -> str | None: ...  # None: the text is no answer; counted, and wrong
+    def correct(self, answer: str, sample: Sample) -> bool: ...

@@ -1,0 +1,75 @@
+"""What a dataset yields: conversations that point at media files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+MediaKind = Literal["video", "image", "audio"]
+TAGS: dict[MediaKind, str] = {"video": "<video>", "image": "<image>", "audio": "<audio>"}
+
+
+@dataclass(frozen=True)
+class Media:
+    """One file a conversation points at. ``start`` and ``end`` are seconds; None is the file's own border.
+
+    ``track`` marks the sound of a video file: it follows the policy ``media.missing_audio`` when there is none.
+    """
+
+    kind: MediaKind
+    path: Path
+    start: float | None = None
+    end: float | None = None
+    track: bool = False
+
+
+@dataclass(frozen=True)
+class Turn:
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation. Its texts hold one tag (``<video>``, ``<image>``, ``<audio>``) for each item of ``media``, in order.
+
+    ``answer`` and ``options`` are for benchmarks: the right answer, and all that may be chosen from. ``category``
+    groups the scores.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    media: tuple[Media, ...] = ()
+    answer: str | None = None
+    options: tuple[str, ...] = ()
+    category: str = ""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A sequence of samples. ``parts`` (optional) are ranges of indices with the weight each is drawn with."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """A contiguous range of a dataset that is drawn with its own weight."""
+
+    start: int
+    stop: int
+    weight: float = 1.0
+
+
+def tags_in(text: str) -> Iterator[tuple[int, MediaKind]]:
+    """Every media tag of a text: where it begins, and its kind."""
+    at = 0
+    while True:
+        found = [(text.find(tag, at), kind) for kind, tag in TAGS.items() if text.find(tag, at) >= 0]
+        if not found:
+            return
+        position, kind = min(found)
+        yield position, kind
+        at = position + len(TAGS[kind])
+

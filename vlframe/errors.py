@@ -1,0 +1,36 @@
+"""Errors a user can mend. The command line prints them as one clear message, without a traceback, and exits with 2.
+
+Each message is a short conversation: what was asked, what was found, what is allowed, what to do next.
+"""
+
+
+class UserError(Exception):
+    """Base of everything below; anything else that escapes is a bug in vlframe or in a plugin."""
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration that cannot work: a wrong key, a wrong type, parts that do not fit."""
+
+
+class UnknownName(UserError, LookupError):
+    """A name that no installed plugin offers."""
+
+
+class PluginError(UserError, RuntimeError):
+    """A plugin that cannot be used: it does not import, or its names clash with another's."""
+
+
+class DataError(UserError, ValueError):
+    """A manifest or a sample that says something impossible."""
+
+
+class MediaError(UserError, ValueError):
+    """A media file that cannot be read as what it was asked for."""
+
+
+class NoAudioTrack(MediaError):
+    """A media file without sound whose sound was asked for; ``media.missing_audio`` says what happens then."""
+
+
+class WeightsError(UserError, ValueError):
+    """Weights that are missing, unexpected or of the wrong shape."""

@@ -1,0 +1,126 @@
+"""Find the installed plugins, and name the culprit when one fails.
+
+Entry points are loaded here rather than by pluggy, whose own loader silently drops a second entry point of the same
+name: plugins are called ``distribution:entry``. A plugin that does not import is kept aside with its reason; the
+others work, and asking for something that is not there says which plugin might have had it.
+"""
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from vlframe import hooks
+from vlframe.errors import PluginError
+from vlframe.hooks import KINDS, Component
+
+GROUP = "vlframe"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was found. ``reason`` is empty for one that works."""
+
+    name: str  # distribution:entry, or the file's path
+    distribution: str
+    version: str
+    components: tuple[Component, ...] = ()
+    conf: Path | None = None
+    reason: str = ""
+
+    @property
+    def works(self) -> bool:
+        return not self.reason
+
+
+def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
+    """Every installed plugin, then those of ``paths`` (single files). ``strict`` makes a broken one fatal."""
+    points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
+    plugins = [_load_entry(point) for point in _distinct(points)]
+    plugins += [_load_file(Path(path)) for path in paths]
+    broken = [plugin for plugin in plugins if not plugin.works]
+    if strict and broken:
+        reasons = "; ".join(f"{plugin.name}: {plugin.reason}" for plugin in broken)
+        raise PluginError(f"plugins.strict is on and {len(broken)} plugin(s) do not load: {reasons}")
+    return plugins
+
+
+def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """Without the twins that two sys.path entries for one editable install give."""
+    return list({(_distribution(point), point.name, point.value): point for point in points}.values())
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+def _load_entry(point: EntryPoint) -> Plugin:
+    version = point.dist.version if point.dist else "unknown"
+    return _describe(f"{_distribution(point)}:{point.name}", _distribution(point), version, point.load)
+
+
+def _load_file(path: Path) -> Plugin:
+    def load() -> ModuleType:
+        if not path.is_file():
+            raise FileNotFoundError(f"plugins.paths names {path}, and there is no such file")
+        module_name = path.stem
+        loaded = sys.modules.get(module_name)
+        if loaded is not None:
+            if getattr(loaded, "__file__", None) == str(path.resolve()):
+                return loaded
+            raise ImportError(f"a module named {module_name!r} is loaded already; give {path} another name")
+        spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # so that the class path "my_connector:Mine" finds it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+        return module
+
+    return _describe(str(path), str(path), "file", load)
+
+
+def _describe(name: str, distribution: str, version: str, load: Any) -> Plugin:
+    try:
+        rows, conf = _ask(name, load())
+    except Exception as error:  # a stranger's code: any failure is theirs to mend, and must not stop the others
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        return Plugin(name, distribution, version, reason=reason)
+    return Plugin(name, distribution, version, rows, conf)
+
+
+def _ask(name: str, module: Any) -> tuple[tuple[Component, ...], Path | None]:
+    manager = pluggy.PluginManager("vlframe")
+    manager.add_hookspecs(hooks)
+    manager.register(module, name=name)
+    manager.check_pending()
+    if not manager.get_hookcallers(module):
+        raise PluginError("it has no @vlframe.hookimpl function named vlframe_components or vlframe_conf")
+    rows = tuple(row for answer in manager.hook.vlframe_components() for row in answer)
+    for row in rows:
+        _check_row(row)
+    folders = manager.hook.vlframe_conf()
+    if folders and not Path(folders[0]).is_dir():
+        raise PluginError(f"vlframe_conf gives {folders[0]}, which is not a folder")
+    return rows, Path(folders[0]) if folders else None
+
+
+def _check_row(row: Any) -> None:
+    if not isinstance(row, Component):
+        raise PluginError(f"vlframe_components yields {type(row).__name__} {row!r}; it must yield vlframe.Component")
+    if row.kind not in KINDS:
+        raise PluginError(f"component {row.name!r} has kind {row.kind!r}; kinds are {', '.join(KINDS)}")
+    if row.path.count(":") != 1:
+        raise PluginError(f"{row.kind} {row.name!r} has path {row.path!r}; it must be 'module:Class'")

@@ -1,0 +1,155 @@
+"""Rows to classes, lazily; rows to typed Hydra options."""
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from vlframe.errors import ConfigError, PluginError, UnknownName
+from vlframe.hooks import KINDS, Component
+from vlframe.plugins import Plugin, find_plugins
+
+
+@dataclass(frozen=True)
+class Row:
+    """A component and the plugin that offers it."""
+
+    component: Component
+    plugin: Plugin
+
+    def load_class(self) -> type:
+        module_name, class_name = self.component.path.split(":")
+        try:
+            return getattr(import_module(module_name), class_name)
+        except Exception as error:  # a stranger's code; say whose it is
+            name = f"{self.component.kind} {self.component.name!r}"
+            raise PluginError(
+                f"{name} of plugin {self.plugin.name} cannot be imported from {self.component.path}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    @cached_property
+    def schema(self) -> type:
+        """A dataclass of the row's parameters with its defaults, led by ``name``: what Hydra checks a config against."""
+        params = self.component.params
+        fields: list[Any] = [("name", str, field(default=self.component.name))]
+        if params is None:
+            return dataclasses.make_dataclass(_camel(self.component.name) + "Params", fields)
+        kind = params if isinstance(params, type) else type(params)
+        hints = typing.get_type_hints(kind)
+        for item in dataclasses.fields(kind):
+            fields.append((item.name, hints[item.name], _default(item, params)))
+        return dataclasses.make_dataclass(kind.__name__, fields, kw_only=True)
+
+
+class Registry:
+    """Every component that can be named."""
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.plugins = list(plugins)
+        self._rows: dict[tuple[str, str], Row] = {}
+        for plugin in plugins:
+            for component in plugin.components:
+                self._add(Row(component, plugin))
+
+    @classmethod
+    def installed(cls, paths: Sequence[str] = (), strict: bool = False) -> "Registry":
+        return cls(find_plugins(paths, strict))
+
+    def _add(self, row: Row) -> None:
+        key = (row.component.kind, row.component.name)
+        if key in self._rows:
+            first = self._rows[key].plugin
+            raise PluginError(
+                f"two plugins offer the {key[0]} {key[1]!r}: {first.name} (from {first.distribution} {first.version}) and "
+                f"{row.plugin.name} (from {row.plugin.distribution} {row.plugin.version}); uninstall or rename one"
+            )
+        self._rows[key] = row
+
+    @property
+    def broken(self) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if not plugin.works]
+
+    def rows(self, kind: str | None = None) -> Iterator[Row]:
+        """All rows, or those of one kind, ordered by kind and name."""
+        if kind is not None and kind not in KINDS:
+            raise UnknownName(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
+        order = {name: index for index, name in enumerate(KINDS)}
+        for key in sorted(self._rows, key=lambda key: (order[key[0]], key[1])):
+            if kind in (None, key[0]):
+                yield self._rows[key]
+
+    def names(self, kind: str) -> list[str]:
+        return [row.component.name for row in self.rows(kind)]
+
+    def row(self, kind: str, name: str) -> Row:
+        if (kind, name) in self._rows:
+            return self._rows[kind, name]
+        names = self.names(kind)
+        near = difflib.get_close_matches(name, names, n=1)
+        message = f"no {kind} named {name!r} is installed; there are {', '.join(names) or 'none'}"
+        if near:
+            message += f". Did you mean {near[0]!r}?"
+        if self.broken:
+            reasons = "; ".join(f"{plugin.name} ({plugin.reason})" for plugin in self.broken)
+            message += f". These plugins did not load and may have it: {reasons}"
+        raise UnknownName(message)
+
+    def check(self, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config of a component, checked against its row's types; keys with no value named. Returns plain values."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        if "name" not in config:
+            raise ConfigError(f"the {kind} has no 'name'; installed are {', '.join(self.names(kind))}")
+        row = self.row(kind, config["name"])
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(row.schema), config)
+            missing = sorted(OmegaConf.missing_keys(merged))
+            values = OmegaConf.to_container(merged, resolve=True)
+        except OmegaConfBaseException as error:
+            allowed = ", ".join(item.name for item in dataclasses.fields(row.schema))
+            first_line = str(error).splitlines()[0]
+            raise ConfigError(f"{kind} {row.component.name!r}: {first_line} (its keys are {allowed})") from error
+        if missing:
+            raise ConfigError(f"{kind} {row.component.name!r} needs a value for {', '.join(missing)}")
+        return typing.cast(dict[str, Any], values)
+
+    def build(self, kind: str, config: Mapping[str, Any], **neighbours: Any) -> Any:
+        """The component that a config names.
+
+        ``neighbours`` come from the parts beside it: ``in_dim`` and ``out_dim``, or the built data set of a benchmark
+        in place of its config.
+        """
+        values = self.check(kind, config)
+        name = values.pop("name")
+        values |= neighbours
+        row = self.row(kind, name)
+        cls = row.load_class()
+        try:
+            inspect.signature(cls).bind(**values)
+        except TypeError as error:
+            raise PluginError(
+                f"{kind} {name!r} of plugin {row.plugin.name}: {row.component.path} does not take its own parameters "
+                f"({error}); it is called with {', '.join(values) or 'nothing'}"
+            ) from error
+        return cls(**values)
+
+
+def _default(item: dataclasses.Field, params: Any) -> Any:
+    """A field with the default of the row: that of the instance, or of the dataclass, or none ('???' in Hydra's words)."""
+    if not isinstance(params, type):
+        value = getattr(params, item.name)
+        return field(default_factory=lambda value=value: value) if value.__hash__ is None else field(default=value)
+    if item.default_factory is not MISSING:
+        return field(default_factory=item.default_factory)
+    return field(default="???" if item.default is MISSING else item.default)
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
