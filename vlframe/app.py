@@ -1,0 +1,182 @@
+"""The only file that knows Hydra: the conf folder, the search path, typed options, and its errors in our words."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from vlframe import config as schema
+from vlframe.cli import plugin_arguments
+from vlframe.errors import ConfigError, PluginError, UnknownName, UserError
+from vlframe.folders import conf_folder
+from vlframe.hooks import KINDS
+from vlframe.registry import Registry
+
+# command -> the config it starts from, and the function that does it
+TASKS = {
+    "train": ("train", "vlframe.training.run:train"),
+    "plan": ("train", "vlframe.model.report:plan_command"),
+    "evaluate": ("evaluate", "vlframe.evaluation.run:evaluate_command"),
+    "predict": ("predict", "vlframe.evaluation.predict:predict_command"),
+}
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Compose the config of a command from its command line, and do it (once, or once per job of ``-m``)."""
+    registry = open_registry(*plugin_arguments(arguments))
+    config_name, path = TASKS[command]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
+    before = sys.argv
+    sys.argv = [f"vlframe {command}", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(_task(path, registry))()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, registry) from error
+    finally:
+        sys.argv = before
+    return 0
+
+
+def compose(config_name: str, overrides: Sequence[str], registry: Registry) -> DictConfig:
+    """The config that a command line would give; for tests and for people in a notebook."""
+    _offer(registry)
+    try:
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            composed = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+            return _finished(composed, composed.hydra.runtime.choices)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, registry) from error
+
+
+def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:
+    """The installed plugins, offered to Hydra as typed options, presets and experiments."""
+    registry = Registry.installed(paths, strict)
+    _offer(registry)
+    return registry
+
+
+def _task(path: str, registry: Registry) -> Callable[[DictConfig], Any]:
+    module_name, function_name = path.split(":")
+
+    def task(composed: DictConfig) -> Any:
+        config = _finished(composed, HydraConfig.get().runtime.choices)
+        HydraConfig.instance().cfg = None  # Lightning reads it, and would start its ranks with a stale command line
+        return getattr(import_module(module_name), function_name)(config, registry)
+
+    return task
+
+
+def _finished(config: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+    """Ours without Hydra's own part; the experiment's name filled in, and everything checked that types cannot say."""
+    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    if plain.get("name") == "default" and choices.get("experiment"):
+        plain.name = choices["experiment"]
+    _check_choices(plain)
+    return plain
+
+
+def _check_choices(config: DictConfig) -> None:
+    for key, allowed in schema.CHOICES.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and value not in allowed:
+            raise ConfigError(f"{key} is {value!r}; it can be {', '.join(allowed)}")
+    for name, stage in (config.get("stages") or {}).items():
+        for part in schema.PARTS:
+            if stage[part].train not in ("frozen", "full", "lora"):
+                raise ConfigError(f"stages.{name}.{part}.train is {stage[part].train!r}; it can be frozen, full, lora")
+        if (stage.steps is None) == (stage.epochs is None):
+            raise ConfigError(f"stages.{name} needs steps or epochs, and not both")
+
+
+# --- what plugins bring ---
+
+
+class _PluginFolders(SearchPathPlugin):
+    """Plugin folders on Hydra's search path, for this process only."""
+
+    folders: tuple[tuple[str, Path], ...] = ()
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for name, folder in self.folders:
+            search_path.append(provider=name, path=f"file://{folder}")
+
+
+def _offer(registry: Registry) -> None:
+    store = ConfigStore.instance()
+    for kind in KINDS:  # what an earlier registry in this process offered
+        store.repo.pop(kind, None)
+    folders = tuple((plugin.name, plugin.conf) for plugin in registry.plugins if plugin.conf)
+    _refuse_presets_named_like_rows(registry, folders)
+    for name, node in (
+        ("run_schema", schema.RunConfig),
+        ("evaluate_schema", schema.EvaluateConfig),
+        ("predict_schema", schema.PredictConfig),
+    ):
+        store.store(name=name, node=node, provider="vlframe")
+    for row in registry.rows():
+        store.store(group=row.component.kind, name=row.component.name, node=row.schema, provider=row.plugin.name)
+    _PluginFolders.folders = folders
+    Plugins.instance().register(_PluginFolders)
+
+
+def _refuse_presets_named_like_rows(registry: Registry, folders: Sequence[tuple[str, Path]]) -> None:
+    for owner, folder in (("vlframe", conf_folder()), *folders):
+        for row in registry.rows():
+            preset = folder / row.component.kind / f"{row.component.name}.yaml"
+            if preset.exists():
+                raise PluginError(
+                    f"{owner} has a preset {preset} with the name of the {row.component.kind} "
+                    f"{row.component.name!r} of {row.plugin.name}; rename the preset"
+                )
+
+
+# --- Hydra's errors in our words ---
+
+
+def explain(error: Exception, registry: Registry) -> UserError:
+    """One clear message: which key or name, what is wrong with it, what is allowed."""
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(error, registry)
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return ConfigError(_key_problem(cause))
+    return ConfigError(" ".join(str(error).split()))
+
+
+def _missing_option(error: MissingConfigException, registry: Registry) -> UserError:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(set(error.options or []))
+    if group in KINDS and not options:
+        options = registry.names(group)
+    near = difflib.get_close_matches(name, options, n=1)
+    message = f"no {group or 'config'} named {name!r}; there are {', '.join(options) or 'none'}"
+    message += f". Did you mean {near[0]!r}?" if near else ""
+    if registry.broken:
+        reasons = "; ".join(f"{plugin.name} ({plugin.reason})" for plugin in registry.broken)
+        message += f". These plugins did not load and may have it: {reasons}"
+    return UnknownName(message)
+
+
+def _key_problem(error: OmegaConfBaseException) -> str:
+    parent = error.parent_node
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
+        keys = sorted(str(key) for key in parent)
+        near = difflib.get_close_matches(str(error.key), keys, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        where = error.full_key.rpartition(".")[0] or "the config"
+        return f"there is no key {error.full_key!r}; {where} has {', '.join(keys)}.{hint}"
+    reason = str(error.msg or error).splitlines()[0]
+    return f"{error.full_key}: {reason}"

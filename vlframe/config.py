@@ -1,0 +1,168 @@
+"""The typed configuration: every key there is, its type, its default, and what it means.
+
+Components are typed by their own rows (see ``registry``); here they are ``Any``. A dataclass that Hydra has checked
+arrives in the code as a plain ``DictConfig`` of the same shape.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class MediaConfig:
+    """How media files become arrays, and what happens to those that do not."""
+
+    sampling: str = "uniform"  # uniform: `frames` midpoints over the clip; fps: `fps` frames a second, at most `frames`
+    frames: int = 8
+    fps: float = 1.0
+    on_error: str = "raise"  # raise | skip: what an unreadable file does to the run; skips are counted and listed
+    missing_audio: str = "error"  # error | drop | silence: a video without a sound track whose sound is asked for
+    withhold: list[str] = field(default_factory=list)  # kinds (video, image, audio) the model is not shown: blind runs
+    cache_mb: int = 0  # decoded media kept in memory by each process, so that a clip is decoded once
+
+
+@dataclass
+class TextConfig:
+    """The room a conversation has."""
+
+    context: int | None = None  # tokens, media included; null = what the language model was made for
+    too_long: str = "error"  # error | drop (counted) | trim_text (never cuts media)
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (LoRA, Hu et al. 2021), by the peft library."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: list[str] | None = None  # module names; null = every linear layer of the component, its output head aside
+
+
+@dataclass
+class PartConfig:
+    """How one component is trained in a stage."""
+
+    train: str = "frozen"  # frozen | full | lora
+    lr: float | None = None  # null = the stage's
+    weight_decay: float | None = None  # null = the stage's; norms and biases never decay
+    lora: LoraConfig = field(default_factory=LoraConfig)
+
+
+@dataclass
+class StageConfig:
+    """One leg of a run: what is trained, how, on which data. A run is an ordered mapping of these."""
+
+    data: Any = None  # a dataset; null = the run's `dataset`
+    steps: int | None = None  # optimizer steps; give this or `epochs`
+    epochs: float | None = None
+    batch_size: int = 8  # samples per device and micro-batch
+    accumulate: int = 1  # micro-batches per optimizer step
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    warmup_ratio: float = 0.03  # share of the steps in which the rate climbs linearly; then half a cosine down
+    final_lr_ratio: float = 0.0  # where the cosine ends, as a share of the peak
+    clip: float = 1.0  # largest gradient norm; 0 = none
+    encoder: PartConfig = field(default_factory=PartConfig)
+    connector: PartConfig = field(default_factory=PartConfig)
+    audio_encoder: PartConfig = field(default_factory=PartConfig)
+    audio_connector: PartConfig = field(default_factory=PartConfig)
+    llm: PartConfig = field(default_factory=PartConfig)
+
+
+@dataclass
+class LoaderConfig:
+    workers: int = 0  # processes that decode; 0 = the training process itself
+    prefetch: int = 2  # batches ahead, per worker
+
+
+@dataclass
+class TrainerConfig:
+    """The machine side of a run; nothing here changes what is computed but `precision`."""
+
+    precision: str = "32"  # 32 | bf16
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    threads: int | None = None  # CPU threads for torch; null = torch's own choice
+    log_every: int = 10  # optimizer steps
+    checkpoint_every: int = 500  # optimizer steps; there is always one at the end of a stage
+    keep_checkpoints: int = 1  # how many of a stage stay on disk
+    max_time: str | None = None  # DD:HH:MM:SS; the run stops cleanly after it
+    progress: bool = True
+
+
+@dataclass
+class EvaluationConfig:
+    batch_size: int = 16
+    blind: bool = False  # ask every question once more without the media, for `blind_accuracy`
+    media_in_tables: int = 16  # predictions that are logged with their media
+
+
+@dataclass
+class PluginsConfig:
+    paths: list[str] = field(default_factory=list)  # single Python files that are plugins
+    strict: bool = False  # a plugin that does not load is fatal
+
+
+@dataclass
+class RunConfig:
+    """Everything a run is made of."""
+
+    name: str = "default"  # the experiment; the folder under `runs`
+    runs: str = "runs"
+    seed: int = 0
+    resume: str | None = None  # a run folder to go on with; its own config is used
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
+    encoder: Any = None
+    connector: Any = None
+    audio_encoder: Any = None  # null = no sound
+    audio_connector: Any = None
+    llm: Any = None
+    reader: Any = None
+    dataset: Any = None
+    benchmark: Any = None
+    media: MediaConfig = field(default_factory=MediaConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logger: dict[str, Any] = field(default_factory=dict)  # Lightning loggers by name, beside the CSV that is always there
+    callbacks: dict[str, Any] = field(default_factory=dict)  # Lightning callbacks by name
+
+
+@dataclass
+class EvaluateConfig:
+    """`vlframe evaluate`: a finished run, and what to change about its evaluation."""
+
+    run: str = "???"
+    benchmark: Any = None  # null = the run's own
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    media: dict[str, Any] = field(default_factory=dict)  # keys of the run's `media` to change
+    trainer: dict[str, Any] = field(default_factory=dict)
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
+
+
+@dataclass
+class PredictConfig:
+    """`vlframe predict`: a finished run, media files and a question."""
+
+    run: str = "???"
+    prompt: str = "???"
+    media: Any = None  # a path or a list of paths
+    sound: bool = False  # also hear a video's own track
+    max_new_tokens: int = 128
+    temperature: float = 0.0  # 0 = greedy
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
+
+
+CHOICES = {
+    "media.sampling": ("uniform", "fps"),
+    "media.on_error": ("raise", "skip"),
+    "media.missing_audio": ("error", "drop", "silence"),
+    "text.too_long": ("error", "drop", "trim_text"),
+    "trainer.precision": ("32", "bf16"),
+}
+PARTS = ("encoder", "connector", "audio_encoder", "audio_connector", "llm")
