@@ -1,0 +1,1 @@
+"""The model: parts by name -> one module whose forward is the diagram."""
