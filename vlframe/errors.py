@@ -3,6 +3,15 @@
 Each message is a short conversation: what was asked, what was found, what is allowed, what to do next.
 """
 
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """The end of a message about a word that is not among the options: those it may have been meant for."""
+    near = difflib.get_close_matches(word, list(options), n=3)
+    return f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
 
 class UserError(Exception):
     """Base of everything below; anything else that escapes is a bug in vlframe or in a plugin."""

@@ -1,0 +1,85 @@
+"""Frames by decord, where decord is right.
+
+decord 0.6 carries FFmpeg 4.1. Its seeks give wrong frames in AVI, after keyframes that are followed by earlier pictures
+(open GOP: the default of many HEVC encoders) and at recovery points; it counts frames that an edit list hides, and can
+then wait for them for ever. So the packets are looked at first (``clip``), and it never seeks where that goes wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlframe import ConfigError, MediaError
+from vlframe_readers.clip import Clip
+from vlframe_readers.pyav import PyavReader, checked
+
+CONTAINERS = ("mov", "matroska", "avi")
+CODECS = ("h264", "hevc", "mpeg4", "vp9", "mjpeg", "mpeg2video")
+# Converted to RGB alike by every FFmpeg; for others (and for halved rows of odd number) interpolation has changed.
+HALF_HEIGHT = ("yuv420p", "yuvj420p")
+FULL_HEIGHT = ("yuv444p", "gray")
+
+
+class DecordReader(PyavReader):
+    """Frames by decord; a clip that decord cannot read exactly is a ``MediaError``. Sound is PyAV's."""
+
+    def __init__(self) -> None:
+        if find_spec("decord") is None:
+            raise ConfigError("reader=decord needs the package decord, which is not installed; reader=auto does not")
+
+    def frames(self, path: Path, indices: Sequence[int]) -> np.ndarray:
+        """RGB uint8 ``frames_TYXC``, rotated upright, in the order of ``indices``; an index may come twice."""
+        held = checked(path, indices)
+        if reason := refusal(held):
+            raise MediaError(f"{path}: decord does not read this exactly ({reason}); use reader=auto or reader=pyav")
+        import decord
+        from decord._ffi.base import DECORDError
+
+        decord.logging.set_level(decord.logging.QUIET)
+        wanted = sorted(set(indices))
+        try:
+            video = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            if len(video) != held.info.frames:
+                raise MediaError(f"{path}: decord counts {len(video)} frames and it has {held.info.frames}")
+            found = video.get_batch(wanted).asnumpy() if seeks_exactly(held) else _in_order(video, wanted)
+        except (DECORDError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise MediaError(f"{path}: decord cannot read this ({reason}); use reader=auto or reader=pyav") from error
+        position = {index: at for at, index in enumerate(wanted)}
+        return found[[position[index] for index in indices]]
+
+
+def refusal(held: Clip) -> str | None:
+    """Why decord must not read this clip; None where it may."""
+    if held.container not in CONTAINERS:
+        return f"a {held.container} file"
+    if held.codec not in CODECS:
+        return f"codec {held.codec}"
+    if held.video_streams > 1:
+        return f"{held.video_streams} video streams"
+    if held.container != "avi" and not held.times:
+        return "frames without a time of their own"
+    if held.pixel_format not in HALF_HEIGHT + FULL_HEIGHT:
+        return f"pixel format {held.pixel_format}"
+    if held.pixel_format in HALF_HEIGHT and held.rows % 2:
+        return f"{held.rows} rows, an odd number"
+    return None
+
+
+def seeks_exactly(held: Clip) -> bool:
+    return held.closed and held.container != "avi"
+
+
+def _in_order(video: Any, wanted: Sequence[int]) -> np.ndarray:
+    """Without seeks, one frame after the other (``skip_frames`` loses count after keyframes)."""
+    found = []
+    for index in range(wanted[-1] + 1):
+        frame = video.next()
+        if index in wanted:
+            found.append(frame.asnumpy())
+    return np.stack(found)

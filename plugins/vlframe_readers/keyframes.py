@@ -1,0 +1,37 @@
+"""Which keyframes forget everything before them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+H264_IDR = (5,)
+HEVC_IDR = (19, 20)
+
+
+def is_clean(packet: Packet, codec: str, extradata: bytes | None) -> bool:
+    """False for the recovery points of H.264 and HEVC, which containers mark as keyframes too.
+
+    They are found by the types of the packet's units (ITU-T H.264 table 7-1, H.265 table 7-1), which MP4 and Matroska
+    store behind their lengths. Other codecs have no such thing.
+    """
+    if codec == "h264":
+        return any(unit & 0x1F in H264_IDR for unit in _units(packet, extradata, 4))
+    if codec == "hevc":
+        return any((unit >> 1) & 0x3F in HEVC_IDR for unit in _units(packet, extradata, 21))
+    return True
+
+
+def _units(packet: Packet, extradata: bytes | None, length_at: int) -> list[int]:
+    """First byte of each unit. ``length_at``: where the decoder configuration holds the width of a length, less one."""
+    if not extradata or len(extradata) <= length_at or extradata[0] != 1:
+        return []
+    width = (extradata[length_at] & 3) + 1
+    data = memoryview(packet)
+    units, at = [], 0
+    while at + width < len(data):
+        units.append(data[at + width])
+        at += width + int.from_bytes(data[at : at + width], "big")
+    return units

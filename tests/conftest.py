@@ -1,0 +1,53 @@
+"""What every test stands on: no network, no user's folders, few threads, and where real media are."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRATCH = Path(os.environ.get("PYTEST_SCRATCH", REPOSITORY / ".cache" / "tests"))
+os.environ.setdefault("VLFRAME_CACHE", str(SCRATCH / "vlframe"))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["WANDB_MODE"] = "offline"
+for key in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+    os.environ[key] = str(SCRATCH / "wandb")
+sys.path.insert(0, str(Path(__file__).parent))  # tests/helpers/
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting anywhere but to this machine fails, so that nothing is fetched unasked."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        local = self.family == socket.AF_UNIX or (isinstance(address, tuple) and address[0] in ("127.0.0.1", "::1"))
+        if not local:
+            raise OSError(f"a test tried to connect to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def media_folder() -> Path:
+    """Real clips with questions; not ours to ship."""
+    folder = Path(os.environ.get("VLFRAME_TEST_MEDIA", REPOSITORY.parent / "shared" / "media"))
+    if not (folder / "mllm_video_demo.json").is_file():
+        pytest.skip(f"no real clips in {folder}; set VLFRAME_TEST_MEDIA to a folder that has them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def registry():
+    from vlframe.app import open_registry
+
+    return open_registry(strict=True)
