@@ -1,0 +1,42 @@
+"""BEATs (Chen et al. 2022): an audio transformer over fbank patches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import vlframe
+
+
+@dataclass
+class BeatsParams:
+    """The names are those of the configuration inside a published checkpoint; the defaults are BEATs_iter3+."""
+
+    source: str | None = None  # a published .pt ({"cfg", "model"}) or safetensors with the same names; null: random
+    seconds: float = 30.0  # the longest sound heard; the rest is cut
+    pad: bool = True  # silence after a shorter sound, up to `seconds`, as VideoLLaMA 2.1-AV does: always 1496 steps
+    input_patch_size: int = 16  # fbank frames and mel bins of a patch
+    embed_dim: int = 512  # width of a patch before the blocks
+    conv_bias: bool = False  # of the patch embedding
+    encoder_layers: int = 12
+    encoder_embed_dim: int = 768
+    encoder_ffn_embed_dim: int = 3072
+    encoder_attention_heads: int = 12
+    conv_pos: int = 128  # width of the positional convolution, in steps
+    conv_pos_groups: int = 16
+    relative_position_embedding: bool = True  # a learned bias of attention for each distance
+    num_buckets: int = 320  # distances told apart
+    max_distance: int = 800  # from here on all distances are one
+    gru_rel_pos: bool = True  # the query gates that bias
+    deep_norm: bool = True  # residuals times (2 * layers) ** 0.25 (Wang et al. 2022)
+    dropout_input: float = 0.0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    encoder_layerdrop: float = 0.05  # chance to skip a block in training
+    layer_wise_gradient_decay_ratio: float = 0.6  # each block passes this share of its gradient on
+
+
+@vlframe.hookimpl
+def vlframe_components() -> Iterator[vlframe.Component]:
+    yield vlframe.Component(
+        "audio_encoder", "beats", "vlframe_beats.encoder:Beats", BeatsParams, "BEATs audio transformer, fbank front end"
+    )
