@@ -1,0 +1,105 @@
+"""From parameters to a transformers config, with every disagreement said."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from vlframe import ConfigError, planning
+
+# Older configs say these; transformers 5 keeps both in rope_parameters.
+OLD_NAMES = {"rope_theta": "rope_parameters", "rope_scaling": "rope_parameters"}
+
+# Fields by which a model changes its logits after lm_head. This plugin computes logits by lm_head alone.
+CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+
+
+def resolve(source: str | None, architecture: Mapping[str, Any], gguf_file: str | None) -> PreTrainedConfig:
+    """The config to build: spelled out, read from ``source``, or both where they agree."""
+    if source is None and not architecture:
+        raise ConfigError(
+            "llm 'causal_lm' has neither a source (a folder or a hub id) nor an architecture (model_type and its "
+            "fields); give one of them, or take a preset such as llm=tiny"
+        )
+    if gguf_file and source is None:
+        raise ConfigError(f"llm gguf_file is {gguf_file!r} and there is no source folder to find it in; set llm.source")
+    spelled = _spelled(architecture) if architecture else None
+    config = spelled
+    if source is not None and not (spelled and planning() and _costly(source, gguf_file)):
+        config = read_config(source, gguf_file)
+        if spelled:
+            _compare(source, architecture, spelled, config)
+    changed = [name for name in CHANGED_LOGITS if getattr(config, name, None) not in (None, 1, 1.0)]
+    if changed:
+        raise ConfigError(
+            f"a {config.model_type} model changes its logits by {', '.join(changed)}, which llm 'causal_lm' does not "
+            "do; take another architecture, such as mistral, mixtral, qwen2 or llama"
+        )
+    return config
+
+
+def read_config(source: str, gguf_file: str | None) -> PreTrainedConfig:
+    """The config of a folder or a hub id. Code that comes with a model is never run."""
+    try:
+        return AutoConfig.from_pretrained(source, **({"gguf_file": gguf_file} if gguf_file else {}))
+    except (OSError, ImportError, ValueError) as error:
+        raise ConfigError(
+            f"the config of llm source {source!r} cannot be read: {first_line(error)}. It must be a folder, or a hub "
+            "id that is reachable or cached"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _costly(source: str, gguf_file: str | None) -> bool:
+    """A plan reads a folder's config.json, and neither the network nor a whole GGUF file."""
+    return gguf_file is not None or not Path(source).is_dir()
+
+
+def _spelled(architecture: Mapping[str, Any]) -> PreTrainedConfig:
+    fields = dict(architecture)
+    model_type = fields.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        near = difflib.get_close_matches(str(model_type), list(CONFIG_MAPPING), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "for example mistral, mixtral, qwen2 or llama"
+        raise ConfigError(f"llm architecture has model_type {model_type!r}, which transformers does not know; {hint}")
+    known = CONFIG_MAPPING[model_type]().to_dict()
+    for name in fields:
+        if name not in known and name not in OLD_NAMES:
+            near = difflib.get_close_matches(name, known, n=3)
+            raise ConfigError(
+                f"llm architecture has the field {name!r}, and a {model_type} config has none of that name"
+                + (f"; did you mean {' or '.join(near)}?" if near else "")
+            )
+    try:
+        return AutoConfig.for_model(model_type, **fields)
+    except Exception as error:  # each config class checks its fields in its own way
+        raise ConfigError(
+            f"llm architecture cannot be a {model_type}: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from error
+
+
+def _compare(source: str, fields: Mapping[str, Any], spelled: PreTrainedConfig, found: PreTrainedConfig) -> None:
+    names = sorted({OLD_NAMES.get(name, name) for name in fields})
+    differences = [
+        f"{name} is {getattr(spelled, name, None)!r}, in {source} {getattr(found, name, None)!r}"
+        for name in names
+        if not _agree(getattr(spelled, name, None), getattr(found, name, None))
+    ]
+    if differences:
+        raise ConfigError(
+            f"llm architecture and source disagree: {'; '.join(differences)}. Correct the architecture, or leave it out"
+        )
+
+
+def _agree(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        return all(_agree(value, theirs.get(key)) for key, value in ours.items())
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=1e-6)  # GGUF keeps single precision
+    return bool(ours == theirs)

@@ -1,0 +1,63 @@
+"""Tokenizers, and chat templates for those that have none."""
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from vlframe import ConfigError
+from vlframe_causal_lm.architecture import first_line
+
+HERE = Path(__file__).parent
+BUNDLED = {"bundled:tiny": HERE / "tiny_tokenizer"}
+TEMPLATES = {path.stem: path for path in sorted((HERE / "templates").glob("*.jinja"))}
+
+# Tokens that a template writes and that only some tokenizers have: read as plain text they would mean nothing.
+NEEDED = {
+    "chatml": ("<|im_start|>", "<|im_end|>"),
+    "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+}
+
+
+def check_names(tokenizer: str | None, chat_template: str | None) -> None:
+    """Refuse what can be refused without reading a file."""
+    if tokenizer and tokenizer.startswith("bundled:") and tokenizer not in BUNDLED:
+        raise ConfigError(f"llm tokenizer is {tokenizer!r}; the plugin brings {', '.join(BUNDLED)}")
+    if chat_template is not None and chat_template not in TEMPLATES:
+        raise ConfigError(f"llm chat_template is {chat_template!r}; the named templates are {', '.join(TEMPLATES)}")
+
+
+def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) -> PreTrainedTokenizerBase:
+    """A fast tokenizer with a chat template: its own, or the named one."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            BUNDLED.get(name, name), **({"gguf_file": gguf_file} if gguf_file else {})
+        )
+    except (OSError, ImportError, ValueError) as error:
+        raise ConfigError(
+            f"llm tokenizer {name!r} cannot be read: {first_line(error)}. It must be a folder, a hub id that is "
+            f"reachable or cached, or one of {', '.join(BUNDLED)}"
+        ) from error
+    tokenizer.clean_up_tokenization_spaces = False  # an answer is shown as it was written
+    if chat_template is not None:
+        absent = [token for token in NEEDED.get(chat_template, ()) if token not in tokenizer.get_vocab()]
+        if absent:
+            raise ConfigError(
+                f"llm chat_template {chat_template!r} writes {', '.join(absent)}, and tokenizer {name!r} has no such "
+                f"token; the named templates are {', '.join(TEMPLATES)}"
+            )
+        tokenizer.chat_template = TEMPLATES[chat_template].read_text(encoding="utf-8")
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"tokenizer {name!r} has no chat template; set llm.chat_template to one of {', '.join(TEMPLATES)}"
+        )
+    return tokenizer
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token that the chat template writes after an answer; None where it writes no single one."""
+    answer = "an answer"
+    messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": answer}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    tail = text[text.rindex(answer) + len(answer) :].strip()
+    ids = tokenizer.encode(tail, add_special_tokens=False) if tail else []
+    return ids[0] if len(ids) == 1 else None
