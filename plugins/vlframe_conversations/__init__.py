@@ -1,0 +1,35 @@
+"""Conversations about media files, from JSON and JSON Lines manifests."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import vlframe
+
+
+@dataclass
+class Source:
+    """One manifest of a mixture."""
+
+    path: str
+    weight: float = 1.0  # how often its samples are drawn, relative to the weights of the other manifests
+    media_root: str | None = None  # None: that of the data set
+
+
+@dataclass
+class ConversationsParams:
+    path: str | None = None  # one manifest: a JSON array, or JSON Lines, told apart by content
+    media_root: str | None = None  # media paths start here; None: the manifest's own folder
+    mixture: list[Source] = field(default_factory=list)  # several manifests, in place of `path`
+    sound: bool = False  # also hear each video's own track: an <audio> tag is added right after every <video> tag
+    ignore_fields: list[str] = field(default_factory=list)  # of rows and turns; they may be there and are not read
+
+
+@vlframe.hookimpl
+def vlframe_components() -> Iterator[vlframe.Component]:
+    yield vlframe.Component(
+        "dataset",
+        "conversations",
+        "vlframe_conversations.dataset:Conversations",
+        ConversationsParams,
+        "conversations about videos, images and sounds from JSON / JSONL files (LLaVA or messages style), or a mixture",
+    )

@@ -1,0 +1,130 @@
+"""Where each row of a manifest lies in its file.
+
+Only offsets are kept (24 bytes a row), so that a manifest of a million rows costs little in every data worker. A row is
+read and parsed when it is asked for.
+"""
+
+import json
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vlframe import DataError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SPACE = re.compile(r"[ \t\r\n]*")
+SHAPE = "a manifest is a JSON array of objects, or JSON Lines: one object on each line"
+
+
+class Manifest:
+    """A JSON array or a JSON Lines file of objects, told apart by its first character.
+
+    The syntax of an array is checked at once. Of a line only its braces are (a file that was cut short is found at
+    once); the rest when its row is read. Raises ``DataError`` with the file and the line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise DataError(f"the manifest {path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+        self._starts, self._ends, self._lines = array("Q"), array("Q"), array("Q")
+        for start, end, line in self._array_rows() if self._is_array() else self._line_rows():
+            self._starts.append(start)
+            self._ends.append(end)
+            self._lines.append(line)
+        if not self._starts:
+            raise DataError(f"{path} has no rows; {SHAPE}")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def where(self, index: int) -> str:
+        """Row ``index`` in words, for messages."""
+        return f"{self.path}, line {self._lines[index]}"
+
+    def row(self, index: int) -> dict[str, Any]:
+        with self.path.open("rb") as file:  # opened anew, so that data workers share no file position
+            file.seek(self._starts[index])
+            text = file.read(self._ends[index] - self._starts[index])
+        try:
+            row = json.loads(text.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.where(index)}: not UTF-8 text ({error.reason})") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{self.where(index)}: not JSON ({_reason(error)})") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{self.where(index)}: a row is a JSON object, not a {type(row).__name__}; {SHAPE}")
+        return row
+
+    def _is_array(self) -> bool:
+        with self.path.open("rb") as file:
+            while chunk := file.read(1 << 16):
+                text = chunk.removeprefix(BYTE_ORDER_MARK).strip()
+                if text:
+                    return text.startswith(b"[")
+        return False
+
+    def _line_rows(self) -> Iterator[tuple[int, int, int]]:
+        """Start, end (bytes) and line number of every line that is not blank."""
+        at = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+                start, at = at + len(line) - len(text), at + len(line)
+                text = text.strip()
+                if text and not (text.startswith(b"{") and text.endswith(b"}")):
+                    raise DataError(f"{self.path}, line {number}: not a whole JSON object; {SHAPE}")
+                if text:
+                    yield start, at, number
+
+    def _array_rows(self) -> Iterator[tuple[int, int, int]]:
+        """Start, end (bytes) and first line of every element.
+
+        Read as Latin-1, one character is one byte, and what is outside strings is the same as in UTF-8.
+        """
+        content = self.path.read_bytes()
+        first = len(BYTE_ORDER_MARK) if content.startswith(BYTE_ORDER_MARK) else 0
+        text = content.decode("latin-1")
+        del content
+        parse = json.JSONDecoder().raw_decode
+        at = _skip(text, text.index("[", first) + 1)
+        line, counted, more = 1, 0, not text.startswith("]", at)
+        while more:
+            line, counted = line + text.count("\n", counted, at), at
+            try:
+                row, end = parse(text, at)
+            except (ValueError, RecursionError) as error:
+                at_line = getattr(error, "lineno", line)
+                raise DataError(f"{self.path}, line {at_line}: not JSON ({_reason(error)})") from error
+            if not isinstance(row, dict):
+                kind = type(row).__name__
+                raise DataError(f"{self.path}, line {line}: a row is a JSON object, not a {kind}; {SHAPE}")
+            yield at, end, line
+            at = _skip(text, end)
+            more = text.startswith(",", at)
+            if more:
+                at = _skip(text, at + 1)
+        self._check_end(text, at)
+
+    def _check_end(self, text: str, at: int) -> None:
+        """At ``at`` the array closes, and nothing follows."""
+        closed = text.startswith("]", at)
+        wrong = _skip(text, at + 1) if closed else at
+        if not closed or wrong < len(text):
+            found = repr(text[wrong]) if wrong < len(text) else "the end of the file"
+            expected = "the end of the file" if closed else "',' or ']'"
+            line = text.count("\n", 0, wrong) + 1
+            raise DataError(f"{self.path}, line {line}: not JSON (found {found} where {expected} should be)")
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _skip(text: str, at: int) -> int:
+    """The first position from ``at`` on that is not white space."""
+    match = SPACE.match(text, at)
+    assert match is not None
+    return match.end()

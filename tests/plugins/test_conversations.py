@@ -1,0 +1,366 @@
+"""Manifests of conversations: what is read, and what is refused with the place named."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from vlframe_conversations import vlframe_components
+from vlframe_conversations.dataset import Conversations
+from vlframe_conversations.manifest import Manifest
+
+from vlframe import ConfigError, DataError, Media, Part, Sample, Turn
+from vlframe.plugins import Plugin
+from vlframe.registry import Registry
+
+MEDIA = Path(os.environ.get("VLFRAME_TEST_MEDIA", Path(__file__).parents[3] / "shared" / "media"))
+REGISTRY = Registry([Plugin("tests:conversations", "tests", "0", tuple(vlframe_components()))])
+TAGS = ("<video>", "<image>", "<audio>")
+
+
+def conversations(path: Path | None = None, **params: Any) -> Conversations:
+    values = {**params, **({"path": str(path)} if path else {})}
+    return REGISTRY.build("dataset", {"name": "conversations", **values})
+
+
+def write(folder: Path, *rows: Any, name: str = "rows.jsonl") -> Path:
+    path = folder / name
+    lines = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text(lines, encoding="utf-8")
+    return path
+
+
+def llava(text: str = "<video>\nWhy?", reply: str = "Because.", **fields: Any) -> dict[str, Any]:
+    return {**fields, "conversations": [{"from": "human", "value": text}, {"from": "gpt", "value": reply}]}
+
+
+def messages(text: str = "<video>Why?", reply: str = "Because.", **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": reply}], **fields}
+
+
+def refused(folder: Path, *rows: Any, **params: Any) -> str:
+    """The message with which the last row is refused."""
+    data = conversations(write(folder, *rows), **params)
+    with pytest.raises(DataError) as caught:
+        data[len(data) - 1]
+    return str(caught.value)
+
+
+# --- what is read ---
+
+
+def test_llava_row(tmp_path: Path) -> None:
+    row = llava(id="q1", video="clips/a.mp4", start=1.5, end=4, answer="B", options=["x", "y"], category="why")
+    assert conversations(write(tmp_path, row))[0] == Sample(
+        "q1",
+        (Turn("user", "<video>\nWhy?"), Turn("assistant", "Because.")),
+        (Media("video", tmp_path / "clips/a.mp4", 1.5, 4.0),),
+        "B",
+        ("x", "y"),
+        "why",
+    )
+
+
+def test_messages_row_with_several_media_in_text_order(tmp_path: Path) -> None:
+    row = messages(
+        "<image>, <video> then <image> with <audio>",
+        videos=["a.mp4"],
+        images=["1.png", "2.png"],
+        audios=[{"path": "s.wav", "start": 2, "end": 3}],
+    )
+    sample = conversations(write(tmp_path, row))[0]
+    assert sample.id == "rows/1"
+    assert sample.media == (
+        Media("image", tmp_path / "1.png"),
+        Media("video", tmp_path / "a.mp4"),
+        Media("image", tmp_path / "2.png"),
+        Media("audio", tmp_path / "s.wav", 2.0, 3.0),
+    )
+
+
+def test_tags_of_later_turns_count_on(tmp_path: Path) -> None:
+    row = messages("<image>Who?", images=["1.png", "2.png"])
+    row["messages"] += [{"role": "user", "content": "And <image>?"}]
+    sample = conversations(write(tmp_path, row))[0]
+    assert [item.path.name for item in sample.media] == ["1.png", "2.png"]
+
+
+def test_text_only_system_turn_numeric_id_and_null(tmp_path: Path) -> None:
+    row = llava("Hello?", id=7, image=None, answer=None)
+    row["conversations"].insert(0, {"from": "system", "value": "Be brief."})
+    sample = conversations(write(tmp_path, row))[0]
+    assert (sample.id, sample.media, sample.answer) == ("7", (), None)
+    assert [turn.role for turn in sample.turns] == ["system", "user", "assistant"]
+
+
+def test_audio_tags_without_sound_files_are_the_tracks(tmp_path: Path) -> None:
+    row = llava("<video><audio> or <video><audio>?", video=["a.mp4", {"path": "b.mp4", "start": 1, "end": 2}])
+    heard = [item for item in conversations(write(tmp_path, row))[0].media if item.kind == "audio"]
+    assert heard == [
+        Media("audio", tmp_path / "a.mp4", track=True),
+        Media("audio", tmp_path / "b.mp4", 1.0, 2.0, track=True),
+    ]
+
+
+def test_sound_adds_the_track_of_every_video(tmp_path: Path) -> None:
+    row = messages("<image><video>What?", images=["i.png"], videos=[{"path": "a.mp4", "start": 1}])
+    sample = conversations(write(tmp_path, row), sound=True)[0]
+    assert sample.turns[0].text == "<image><video><audio>What?"
+    assert sample.media == (
+        Media("image", tmp_path / "i.png"),
+        Media("video", tmp_path / "a.mp4", 1.0),
+        Media("audio", tmp_path / "a.mp4", 1.0, track=True),
+    )
+
+
+def test_sound_leaves_rows_that_ask_for_their_tracks(tmp_path: Path) -> None:
+    path = write(tmp_path, llava("<audio><video>What?", video="a.mp4"))
+    assert conversations(path, sound=True)[0] == conversations(path)[0]
+
+
+def test_media_root(tmp_path: Path) -> None:
+    path = write(tmp_path, llava(video="a.mp4"), llava(video="/films/deep/b.mp4"))
+    data = conversations(path, media_root="/films")
+    assert [data[index].media[0].path for index in range(2)] == [Path("/films/a.mp4"), Path("/films/deep/b.mp4")]
+
+
+def test_ignored_fields(tmp_path: Path) -> None:
+    row = llava("Hi", source="web")
+    row["conversations"][0]["weight"] = 1
+    assert conversations(write(tmp_path, row), ignore_fields=["source", "weight"])[0].turns[0].text == "Hi"
+
+
+def test_mixture(tmp_path: Path) -> None:
+    first = write(tmp_path, llava("1"), llava("2"), name="first.jsonl")
+    other = tmp_path / "other"
+    other.mkdir()
+    second = write(other, json.dumps([llava("<video>", video="v.mp4")]), name="second.json")
+    sources = [{"path": str(first), "weight": 3}, {"path": str(second), "media_root": "/films"}]
+    data = conversations(mixture=sources)
+    assert data.parts == [Part(0, 2, 3.0), Part(2, 3, 1.0)]
+    assert [data[index].id for index in range(len(data))] == ["first/1", "first/2", "second/1"]
+    assert data[2].media[0].path == Path("/films/v.mp4")
+    assert pickle.loads(pickle.dumps(data))[-1] == data[2]
+    with pytest.raises(IndexError):
+        data[3]
+
+
+def test_one_file_is_one_part(tmp_path: Path) -> None:
+    assert conversations(write(tmp_path, llava("1"), llava("2"))).parts == [Part(0, 2)]
+
+
+# --- any manifest that is written is read back ---
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda text: "<" not in text)
+names = st.text("abcé語 .-_", min_size=1, max_size=8).map(lambda name: f"clips/{name}x.mp4")
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[dict[str, Any], list[str]]:
+    """A row in either style, and its media paths in the order of the text."""
+    tags = draw(st.lists(st.sampled_from(TAGS), max_size=4))
+    paths = [draw(names) for _ in tags]
+    text = draw(texts) + "".join(tag + draw(texts) for tag in tags)
+    style, plural = draw(st.sampled_from([(llava, ""), (messages, "s")]))
+    files = {tag: [path for other, path in zip(tags, paths, strict=True) if other == tag] for tag in TAGS}
+    fields = {tag.strip("<>") + plural: found for tag, found in files.items() if found}
+    if files["<video>"] and not files["<audio>"] and draw(st.booleans()):
+        fields["answer"] = draw(texts)
+    return style(text, draw(texts), **fields), paths
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(written=st.lists(rows(), min_size=1, max_size=5), layout=st.sampled_from(["array", "indented", "lines"]))
+def test_manifests_round_trip(tmp_path: Path, written: list[tuple[dict[str, Any], list[str]]], layout: str) -> None:
+    plain = [row for row, _ in written]
+    if layout == "lines":
+        text = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in plain) + "\r\n"
+    else:
+        text = json.dumps(plain, ensure_ascii=False, indent=2 if layout == "indented" else None)
+    path = tmp_path / "rows.json"
+    path.write_bytes("\ufeff".encode() + text.encode())
+    data = conversations(path)
+    assert len(data) == len(plain)
+    for index, (row, paths) in enumerate(written):
+        turns = row.get("conversations") or row["messages"]
+        said = [turn.get("value", turn.get("content")) for turn in turns]
+        assert [turn.text for turn in data[index].turns] == said
+        assert [str(item.path.relative_to(tmp_path)) for item in data[index].media] == paths
+        assert data[index].answer == row.get("answer")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(TAGS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["path", "from", "value"]), inner),
+    max_leaves=6,
+)
+FIELDS = ["id", "conversations", "messages", "video", "videos", "audio", "start", "end", "options", "answer"]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.dictionaries(st.sampled_from(FIELDS), json_values), good=st.booleans())
+def test_any_row_is_a_sample_or_a_data_error(tmp_path: Path, row: dict[str, Any], good: bool) -> None:
+    data = conversations(write(tmp_path, {**row, **llava("Hi")} if good else row))
+    try:
+        assert isinstance(data[0], Sample)
+    except DataError as error:
+        assert "rows.jsonl, line 1" in str(error)
+
+
+# --- what is refused ---
+
+
+def test_tags_and_files_must_agree(tmp_path: Path) -> None:
+    message = refused(tmp_path, llava("Hi"), llava("Why?", id="q2", video="a.mp4"))
+    assert "rows.jsonl, line 2, sample 'q2'" in message
+    assert "0 <video> tag(s) and 'video' names 1 file(s)" in message
+    assert "2 <image> tag(s) and 'images' names 1" in refused(tmp_path, messages("<image><image>", images=["a.png"]))
+    assert "1 <audio> tag(s) and 'audio' names 0" in refused(tmp_path, llava("<audio>What?"))
+    assert "1 <audio> tag(s) and 'audio' names 2" in refused(tmp_path, llava("<video><video><audio>", video=["a", "b"]))
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "clips/../../x.mp4", ".", "clips/.."])
+def test_paths_stay_inside_the_media_folder(tmp_path: Path, path: str) -> None:
+    message = refused(tmp_path, llava(video=path))
+    assert repr(path) in message and str(tmp_path) in message and "media_root" in message
+
+
+def test_unknown_fields_are_named_with_the_way_out(tmp_path: Path) -> None:
+    message = refused(tmp_path, llava("Hi", id="q", source="web", fps=2), ignore_fields=["old"])
+    assert "line 1, sample 'q': unknown field(s) source, fps" in message
+    assert "ignore_fields=[old,source,fps]" in message
+    assert "turn 1: unknown field(s) loss" in refused(
+        tmp_path, {"messages": [{"role": "user", "content": "Hi", "loss": False}]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "Hi"}, "either 'conversations' or 'messages'"),
+        ({**llava("Hi"), **messages("Hi")}, "either 'conversations' or 'messages'"),
+        ({"messages": []}, "a list of turns"),
+        ({"messages": ["Hi"]}, "turn 1: expected a JSON object"),
+        ({"messages": [{"role": "user", "content": ["Hi"]}]}, "'content' is text"),
+        ({"messages": [{"role": "tool", "content": "Hi"}]}, "'role' is 'tool'; it is one of human, user"),
+        ({"messages": [{"role": "assistant", "content": "Hi"}]}, "the user first"),
+        ({"messages": [{"role": "user", "content": "Hi"}] * 2}, "take turns"),
+        ({"messages": [{"role": "system", "content": "Hi"}]}, "take turns"),
+        (llava(video=""), "named by a path"),
+        (llava(video={"path": "a.mp4", "stop": 2}), "unknown field(s) stop"),
+        (llava(video={"start": 2}), "named by a path, not None"),
+        (llava(video={"path": "a.mp4", "start": 2, "end": 2}), "not after its start"),
+        (llava(video="a.mp4", start=-1), "'start' is a number of seconds"),
+        (llava(video="a.mp4", end="3"), "'end' is a number of seconds"),
+        (llava("<image>", image={"path": "a.png", "start": 1}), "an image has no start"),
+        (llava("<image>", image="a.png", start=1), "it has 0"),
+        (llava("<video><video>", video=["a.mp4", "b.mp4"], start=1), "it has 2"),
+        (llava("Hi", answer=3), "'answer' is text, not 3"),
+        (llava("Hi", options="yes"), "'options' is a list of texts"),
+        (llava("Hi", category=["x"]), "'category' is text"),
+        (llava("Hi", id=["x"]), "'id' is text or a whole number"),
+    ],
+)
+def test_rows_that_do_not_add_up(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    message = refused(tmp_path, row)
+    assert "rows.jsonl, line 1" in message
+    assert reason in message
+
+
+def test_a_broken_line_is_named_when_it_is_read(tmp_path: Path) -> None:
+    data = conversations(write(tmp_path, llava("Hi"), "", '{"messages": [}', llava("Ho")))
+    assert (len(data), data[2].turns[0].text) == (3, "Ho")
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 3: not JSON \(Expecting value at column 15\)"):
+        data[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has no rows"),
+        ("[]", "has no rows"),
+        ('{"messages": [\n', "line 1: not a whole JSON object"),
+        ('{"messages": []}\n{"messa', "line 2: not a whole JSON object"),
+        ('[{},\n{"a": 1,}]', "line 2: not JSON"),
+        ("[{},\n3]", "line 2: a row is a JSON object, not a int"),
+        ("[{}\n", "line 2: not JSON (found the end of the file where ',' or ']' should be)"),
+        ("[{}\n{}]", "line 2: not JSON (found '{' where ',' or ']' should be)"),
+        ("[{}]\n[{}]", "line 2: not JSON (found '[' where the end of the file should be)"),
+        ("[{},]", "line 1: not JSON"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_broken_files_are_refused_at_once(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(DataError) as caught:
+        conversations(write(tmp_path, text))
+    assert reason in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(json.dumps([llava("caf\u00e9")], ensure_ascii=False).encode("latin-1"))
+    with pytest.raises(DataError, match="line 1: not UTF-8"):
+        conversations(path)[0]
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        conversations(tmp_path / "none.json")
+    with pytest.raises(DataError, match="is a folder"):
+        conversations(tmp_path)
+
+
+def test_path_or_mixture(tmp_path: Path) -> None:
+    path = write(tmp_path, llava("Hi"))
+    with pytest.raises(ConfigError, match="neither 'path' nor 'mixture'"):
+        conversations()
+    with pytest.raises(ConfigError, match="both 'path' and 'mixture'"):
+        conversations(path, mixture=[{"path": str(path)}])
+    with pytest.raises(ConfigError, match=r"the weight of .* is 0"):
+        conversations(mixture=[{"path": str(path), "weight": 0}])
+    with pytest.raises(ConfigError, match="wight"):
+        conversations(mixture=[{"path": str(path), "wight": 2}])
+
+
+# --- size, imports, real files ---
+
+
+@pytest.mark.parametrize("name", ["many.json", "many.jsonl"])
+def test_rows_are_not_kept(tmp_path: Path, name: str) -> None:
+    row = json.dumps(llava("<video>" + "why " * 50, video="a.mp4"))
+    path = tmp_path / name
+    path.write_text("[" + ",\n".join([row] * 5000) + "]" if name == "many.json" else "\n".join([row] * 5000))
+    manifest = Manifest(path)
+    assert manifest.where(4999) == f"{path}, line 5000"
+    assert len(pickle.dumps(manifest)) < 5000 * 25
+
+
+def test_reading_a_manifest_imports_no_torch() -> None:
+    code = "import sys, vlframe_conversations.dataset; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("mllm_video_demo.json", {"video"}),
+        ("mllm_audio_demo.json", {"audio"}),
+        ("mllm_video_audio_demo.json", {"video", "audio"}),
+    ],
+)
+def test_real_manifests(name: str, kinds: set[str]) -> None:
+    if not (MEDIA / name).is_file():
+        pytest.skip(f"{name} is not in {MEDIA}; set VLFRAME_TEST_MEDIA to the folder that has it")
+    data = conversations(MEDIA / name)
+    assert len(data) == 3
+    for index in range(3):
+        sample = data[index]
+        assert {item.kind for item in sample.media} == kinds
+        assert all(item.path.is_file() and not item.track for item in sample.media)
+        assert [turn.role for turn in sample.turns] == ["user", "assistant"]

@@ -1,0 +1,1 @@
+"""Benchmark -> predictions -> table."""
