@@ -1,6 +1,5 @@
 """The only file that knows Hydra: the conf folder, the search path, typed options, and its errors in our words."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +19,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from vlframe import config as schema
 from vlframe.cli import plugin_arguments
-from vlframe.errors import ConfigError, PluginError, UnknownName, UserError
+from vlframe.errors import ConfigError, PluginError, UnknownName, UserError, did_you_mean
 from vlframe.folders import conf_folder
 from vlframe.hooks import KINDS
+from vlframe.plugins import refuse_broken
 from vlframe.registry import Registry
 
 # command -> the config it starts from, and the function that does it
@@ -38,25 +38,31 @@ def run(command: str, arguments: Sequence[str]) -> int:
     """Compose the config of a command from its command line, and do it (once, or once per job of ``-m``)."""
     registry = open_registry(*plugin_arguments(arguments))
     config_name, path = TASKS[command]
+    arguments, absent = _split_absent(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     before = sys.argv
     sys.argv = [f"vlframe {command}", *arguments]
+    errors: list[UserError] = []  # of the jobs; kept from Hydra, which would print a report of its own
+    task = _task(path, registry, absent, errors)
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(_task(path, registry))()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, registry) from error
     finally:
         sys.argv = before
+    if errors:
+        raise errors[0] if len(errors) == 1 else UserError("; ".join(str(error) for error in errors))
     return 0
 
 
 def compose(config_name: str, overrides: Sequence[str], registry: Registry) -> DictConfig:
     """The config that a command line would give; for tests and for people in a notebook."""
     _offer(registry)
+    overrides, absent = _split_absent(overrides)
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = hydra.compose(config_name, list(overrides), return_hydra_config=True)
-            return _finished(composed, composed.hydra.runtime.choices)
+            composed = hydra.compose(config_name, overrides, return_hydra_config=True)
+            return _finished(composed, composed.hydra.runtime.choices, absent)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, registry) from error
 
@@ -65,23 +71,38 @@ def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:
     """The installed plugins, offered to Hydra as typed options, presets and experiments."""
     registry = Registry.installed(paths, strict)
     _offer(registry)
+    if strict:
+        refuse_broken(registry.plugins)
     return registry
 
 
-def _task(path: str, registry: Registry) -> Callable[[DictConfig], Any]:
+def _task(
+    path: str, registry: Registry, absent: Sequence[str], errors: list[UserError]
+) -> Callable[[DictConfig], None]:
     module_name, function_name = path.split(":")
 
-    def task(composed: DictConfig) -> Any:
-        config = _finished(composed, HydraConfig.get().runtime.choices)
-        HydraConfig.instance().cfg = None  # Lightning reads it, and would start its ranks with a stale command line
-        return getattr(import_module(module_name), function_name)(config, registry)
+    def task(composed: DictConfig) -> None:
+        try:
+            config = _finished(composed, HydraConfig.get().runtime.choices, absent)
+            HydraConfig.instance().cfg = None  # Lightning reads it, and would give its ranks a stale command line
+            getattr(import_module(module_name), function_name)(config, registry)
+        except UserError as error:
+            errors.append(error)
 
     return task
 
 
-def _finished(config: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+def _split_absent(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """``audio_encoder=null`` takes a part out. Hydra has no such override for a group, so it is done afterwards."""
+    absent = [key for key in KINDS if f"{key}=null" in arguments]
+    return [argument for argument in arguments if argument.partition("=")[0] not in absent], absent
+
+
+def _finished(config: DictConfig, choices: Mapping[str, Any], absent: Sequence[str]) -> DictConfig:
     """Ours without Hydra's own part; the experiment's name filled in, and everything checked that types cannot say."""
     plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    for key in absent:
+        plain[key] = None
     if plain.get("name") == "default" and choices.get("experiment"):
         plain.name = choices["experiment"]
     _check_choices(plain)
@@ -118,8 +139,10 @@ def _offer(registry: Registry) -> None:
     store = ConfigStore.instance()
     for kind in KINDS:  # what an earlier registry in this process offered
         store.repo.pop(kind, None)
+    _set_aside_untyped(registry)
     folders = tuple((plugin.name, plugin.conf) for plugin in registry.plugins if plugin.conf)
     _refuse_presets_named_like_rows(registry, folders)
+    _refuse_presets_named_alike(folders)
     for name, node in (
         ("run_schema", schema.RunConfig),
         ("evaluate_schema", schema.EvaluateConfig),
@@ -130,6 +153,28 @@ def _offer(registry: Registry) -> None:
         store.store(group=row.component.kind, name=row.component.name, node=row.schema, provider=row.plugin.name)
     _PluginFolders.folders = folders
     Plugins.instance().register(_PluginFolders)
+
+
+def _set_aside_untyped(registry: Registry) -> None:
+    """Parameters that OmegaConf cannot type, or whose default is not of their type, are their plugin's failure alone."""
+    for row in list(registry.rows()):
+        try:
+            OmegaConf.structured(row.schema)
+        except OmegaConfBaseException as error:
+            reason = f"the parameters of {row.component.kind} {row.component.name!r}: {str(error).splitlines()[0]}"
+            registry.set_aside(row.plugin, reason)
+
+
+def _refuse_presets_named_alike(folders: Sequence[tuple[str, Path]]) -> None:
+    """Of two files of one name Hydra would take the first without a word."""
+    owners: dict[Path, str] = {}
+    for owner, folder in (("vlframe", conf_folder()), *folders):
+        for file in folder.rglob("*.yaml"):
+            first = owners.setdefault(file.relative_to(folder), owner)
+            if first != owner:
+                raise PluginError(
+                    f"{first} and {owner} both have a {file.relative_to(folder)}; uninstall or rename one"
+                )
 
 
 def _refuse_presets_named_like_rows(registry: Registry, folders: Sequence[tuple[str, Path]]) -> None:
@@ -161,22 +206,14 @@ def _missing_option(error: MissingConfigException, registry: Registry) -> UserEr
     options = sorted(set(error.options or []))
     if group in KINDS and not options:
         options = registry.names(group)
-    near = difflib.get_close_matches(name, options, n=1)
-    message = f"no {group or 'config'} named {name!r}; there are {', '.join(options) or 'none'}"
-    message += f". Did you mean {near[0]!r}?" if near else ""
-    if registry.broken:
-        reasons = "; ".join(f"{plugin.name} ({plugin.reason})" for plugin in registry.broken)
-        message += f". These plugins did not load and may have it: {reasons}"
-    return UnknownName(message)
+    return UnknownName(registry.unknown(group or "config", name, options))
 
 
 def _key_problem(error: OmegaConfBaseException) -> str:
     parent = error.parent_node
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
         keys = sorted(str(key) for key in parent)
-        near = difflib.get_close_matches(str(error.key), keys, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         where = error.full_key.rpartition(".")[0] or "the config"
-        return f"there is no key {error.full_key!r}; {where} has {', '.join(keys)}.{hint}"
+        return f"there is no key {error.full_key!r}; {where} has {', '.join(keys)}{did_you_mean(str(error.key), keys)}"
     reason = str(error.msg or error).splitlines()[0]
     return f"{error.full_key}: {reason}"

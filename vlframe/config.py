@@ -129,7 +129,9 @@ class RunConfig:
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    logger: dict[str, Any] = field(default_factory=dict)  # Lightning loggers by name, beside the CSV that is always there
+    logger: dict[str, Any] = field(
+        default_factory=dict
+    )  # Lightning loggers by name, beside the CSV that is always there
     callbacks: dict[str, Any] = field(default_factory=dict)  # Lightning callbacks by name
 
 

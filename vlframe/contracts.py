@@ -123,6 +123,7 @@ class Reader(Protocol):
     def info(self, path: Path) -> VideoInfo: ...
     def frames(self, path: Path, indices: Sequence[int]) -> np.ndarray: ...  # RGB uint8 frames_TYXC, rotated upright
     def audio(self, path: Path, sampling_rate: int, start: float | None, end: float | None) -> np.ndarray: ...
+
     # waveform_L, mono float32 in [-1, 1]
 
 
@@ -178,6 +179,7 @@ class LanguageModel(Protocol):
     def forward(self, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor: ...  # hidden_BSE
     def logits(self, hidden_E: Tensor) -> Tensor: ...  # logits_V over the last dimension, any leading shape
     def generate(self, embeds_BSE: Tensor, mask_BS: Tensor, **sampling: Any) -> Tensor: ...
+
     # ids_BG, padded after the end of a row
 
 

@@ -6,14 +6,15 @@ others work, and asking for something that is not there says which plugin might 
 """
 
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import pluggy
 
@@ -22,6 +23,7 @@ from vlframe.errors import PluginError
 from vlframe.hooks import KINDS, Component
 
 GROUP = "vlframe"
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,16 @@ def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin
     points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
     plugins = [_load_entry(point) for point in _distinct(points)]
     plugins += [_load_file(Path(path)) for path in paths]
-    broken = [plugin for plugin in plugins if not plugin.works]
-    if strict and broken:
-        reasons = "; ".join(f"{plugin.name}: {plugin.reason}" for plugin in broken)
-        raise PluginError(f"plugins.strict is on and {len(broken)} plugin(s) do not load: {reasons}")
+    if strict:
+        refuse_broken(plugins)
     return plugins
+
+
+def refuse_broken(plugins: Iterable[Plugin]) -> None:
+    """What ``plugins.strict`` means."""
+    reasons = [f"{plugin.name}: {plugin.reason}" for plugin in plugins if not plugin.works]
+    if reasons:
+        raise PluginError(f"plugins.strict is on and {len(reasons)} plugin(s) do not load: {'; '.join(reasons)}")
 
 
 def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:
@@ -69,16 +76,16 @@ def _load_entry(point: EntryPoint) -> Plugin:
 def _load_file(path: Path) -> Plugin:
     def load() -> ModuleType:
         if not path.is_file():
-            raise FileNotFoundError(f"plugins.paths names {path}, and there is no such file")
+            raise PluginError(f"plugins.paths names {path}, and there is no such file")
         module_name = path.stem
         loaded = sys.modules.get(module_name)
-        if loaded is not None:
-            if getattr(loaded, "__file__", None) == str(path.resolve()):
-                return loaded
-            raise ImportError(f"a module named {module_name!r} is loaded already; give {path} another name")
+        if getattr(loaded, "__file__", None) == str(path.resolve()):
+            return loaded
+        if loaded is not None or _is_installed(module_name, path):
+            raise PluginError(f"there is another module named {module_name!r} already; give {path} another name")
         spec = importlib.util.spec_from_file_location(module_name, path.resolve())
         if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is not a Python file")
+            raise PluginError(f"{path} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module  # so that the class path "my_connector:Mine" finds it
         try:
@@ -94,11 +101,25 @@ def _load_file(path: Path) -> Plugin:
 def _describe(name: str, distribution: str, version: str, load: Any) -> Plugin:
     try:
         rows, conf = _ask(name, load())
-    except Exception as error:  # a stranger's code: any failure is theirs to mend, and must not stop the others
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        return Plugin(name, distribution, version, reason=reason)
+    except (Exception, SystemExit) as error:  # a stranger's code: its failure is its own, and must not stop the others
+        return Plugin(name, distribution, version, reason=_reason(error))
     return Plugin(name, distribution, version, rows, conf)
+
+
+def _reason(error: BaseException) -> str:
+    """One line. Where it happened is said of a stranger's code, not of a check of ours."""
+    message = " ".join(str(error).split())
+    if isinstance(error, PluginError):
+        return message
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    where = "" if isinstance(error, SyntaxError) else f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+    return f"{type(error).__name__}: {message}{where}"
+
+
+def _is_installed(module_name: str, path: Path) -> bool:
+    """Whether ``import`` of this name finds something that is not ``path`` itself."""
+    found = importlib.util.find_spec(module_name)
+    return found is not None and found.origin != str(path.resolve())
 
 
 def _ask(name: str, module: Any) -> tuple[tuple[Component, ...], Path | None]:
@@ -111,6 +132,9 @@ def _ask(name: str, module: Any) -> tuple[tuple[Component, ...], Path | None]:
     rows = tuple(row for answer in manager.hook.vlframe_components() for row in answer)
     for row in rows:
         _check_row(row)
+    names = [(row.kind, row.name) for row in rows]
+    if twins := sorted({f"{kind} {name!r}" for kind, name in names if names.count((kind, name)) > 1}):
+        raise PluginError(f"it offers {', '.join(twins)} twice")
     folders = manager.hook.vlframe_conf()
     if folders and not Path(folders[0]).is_dir():
         raise PluginError(f"vlframe_conf gives {folders[0]}, which is not a folder")
@@ -122,5 +146,20 @@ def _check_row(row: Any) -> None:
         raise PluginError(f"vlframe_components yields {type(row).__name__} {row!r}; it must yield vlframe.Component")
     if row.kind not in KINDS:
         raise PluginError(f"component {row.name!r} has kind {row.kind!r}; kinds are {', '.join(KINDS)}")
-    if row.path.count(":") != 1:
+    if not NAME.fullmatch(row.name):
+        raise PluginError(f"{row.kind} {row.name!r}: a name has letters, digits, _ and -, and begins with a letter")
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", row.path):
         raise PluginError(f"{row.kind} {row.name!r} has path {row.path!r}; it must be 'module:Class'")
+    if row.params is not None:
+        _check_params(f"{row.kind} {row.name!r}", row.params)
+
+
+def _check_params(owner: str, params: Any) -> None:
+    if not is_dataclass(params):
+        raise PluginError(f"{owner} has params {params!r}; they must be a dataclass, an instance of one, or None")
+    if "name" in [item.name for item in fields(params)]:
+        raise PluginError(f"{owner} has a parameter called 'name', which is taken by the component's own; rename it")
+    try:
+        get_type_hints(params if isinstance(params, type) else type(params))
+    except NameError as error:
+        raise PluginError(f"{owner} has a parameter whose type cannot be found: {error}") from error

@@ -1,16 +1,17 @@
 """Rows to classes, lazily; rows to typed Hydra options."""
 
 import dataclasses
-import difflib
 import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from vlframe.errors import ConfigError, PluginError, UnknownName
+from vlframe.contracts import planning
+from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.hooks import KINDS, Component
 from vlframe.plugins import Plugin, find_plugins
 
@@ -25,7 +26,8 @@ class Row:
     def load_class(self) -> type:
         module_name, class_name = self.component.path.split(":")
         try:
-            return getattr(import_module(module_name), class_name)
+            with _off_the_meta_device():
+                return getattr(import_module(module_name), class_name)
         except Exception as error:  # a stranger's code; say whose it is
             name = f"{self.component.kind} {self.component.name!r}"
             raise PluginError(
@@ -71,6 +73,12 @@ class Registry:
             )
         self._rows[key] = row
 
+    def set_aside(self, plugin: Plugin, reason: str) -> None:
+        """Treat a plugin as broken after all: what it offers cannot be used."""
+        broken = dataclasses.replace(plugin, components=(), conf=None, reason=reason)
+        self.plugins = [broken if item is plugin else item for item in self.plugins]
+        self._rows = {key: row for key, row in self._rows.items() if row.plugin is not plugin}
+
     @property
     def broken(self) -> list[Plugin]:
         return [plugin for plugin in self.plugins if not plugin.works]
@@ -91,14 +99,15 @@ class Registry:
         if (kind, name) in self._rows:
             return self._rows[kind, name]
         names = self.names(kind)
-        near = difflib.get_close_matches(name, names, n=1)
-        message = f"no {kind} named {name!r} is installed; there are {', '.join(names) or 'none'}"
-        if near:
-            message += f". Did you mean {near[0]!r}?"
+        raise UnknownName(self.unknown(kind, name, names))
+
+    def unknown(self, kind: str, name: str, options: Sequence[str]) -> str:
+        """What to say about a name that nothing has: what there is, and which broken plugin might have had it."""
+        message = f"no {kind} named {name!r}; there are {', '.join(options) or 'none'}{did_you_mean(name, options)}"
         if self.broken:
             reasons = "; ".join(f"{plugin.name} ({plugin.reason})" for plugin in self.broken)
             message += f". These plugins did not load and may have it: {reasons}"
-        raise UnknownName(message)
+        return message
 
     def check(self, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """The config of a component, checked against its row's types; keys with no value named. Returns plain values."""
@@ -109,7 +118,9 @@ class Registry:
             raise ConfigError(f"the {kind} has no 'name'; installed are {', '.join(self.names(kind))}")
         row = self.row(kind, config["name"])
         try:
-            merged = OmegaConf.merge(OmegaConf.structured(row.schema), config)
+            # Resolved where it stands, so that it may refer to the rest: connector.queries=${media.frames}
+            given = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+            merged = OmegaConf.merge(OmegaConf.structured(row.schema), given)
             missing = sorted(OmegaConf.missing_keys(merged))
             values = OmegaConf.to_container(merged, resolve=True)
         except OmegaConfBaseException as error:
@@ -139,6 +150,15 @@ class Registry:
                 f"({error}); it is called with {', '.join(values) or 'nothing'}"
             ) from error
         return cls(**values)
+
+
+def _off_the_meta_device() -> AbstractContextManager[Any]:
+    """Modules first imported by a plan keep their own constants real: torchaudio's fbank has one at its top."""
+    if not planning():
+        return nullcontext()
+    import torch
+
+    return torch.device("cpu")
 
 
 def _default(item: dataclasses.Field, params: Any) -> Any:

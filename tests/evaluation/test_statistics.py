@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlframe.evaluation.statistics import Interval, Paired, chance, mcnemar, over_seeds, t_quantile, wilson
-from vlframe.evaluation.table import markdown, render
+from vlframe.table import markdown, render
 
 
 def near(value: float, tolerance: float = 1e-4) -> object:

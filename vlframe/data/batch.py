@@ -5,6 +5,7 @@ B batch, S sequence, T frames, C colours, Y X pixels, F audio frames, M audio fe
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ class MediaInput:
 
     kind: MediaKind
     tensor: Tensor
-    key: str
+    key: Hashable
     tokens: int
 
 

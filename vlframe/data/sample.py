@@ -72,4 +72,3 @@ def tags_in(text: str) -> Iterator[tuple[int, MediaKind]]:
         position, kind = min(found)
         yield position, kind
         at = position + len(TAGS[kind])
-

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vlframe.evaluation.table import render
 from vlframe.model.compose import Plan, make_plan
+from vlframe.table import render
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -6,7 +6,7 @@ B batch, S sequence, L labelled positions, N media tokens, E embedding, V vocabu
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +88,8 @@ class VideoLLM(nn.Module):
 
     def encode(self, media: Sequence[MediaInput], cache: TokenCache | None = None) -> list[Tensor]:
         """tokens_NE of each item. Equal items are encoded once, and items of one shape together."""
-        done: dict[str, Tensor] = {} if cache is None else cache.found(media)
-        groups: dict[tuple[Any, ...], dict[str, MediaInput]] = {}
+        done: dict[Hashable, Tensor] = {} if cache is None else cache.found(media)
+        groups: dict[tuple[Any, ...], dict[Hashable, MediaInput]] = {}
         for item in media:
             if item.key not in done:
                 groups.setdefault((item.kind, *item.tensor.shape), {})[item.key] = item
@@ -121,12 +121,12 @@ class TokenCache:
 
     def __init__(self, items: int) -> None:
         self.items = items
-        self.tokens: OrderedDict[str, Tensor] = OrderedDict()
+        self.tokens: OrderedDict[Hashable, Tensor] = OrderedDict()
 
-    def found(self, media: Sequence[MediaInput]) -> dict[str, Tensor]:
+    def found(self, media: Sequence[MediaInput]) -> dict[Hashable, Tensor]:
         return {item.key: self.tokens[item.key] for item in media if item.key in self.tokens}
 
-    def keep(self, tokens: dict[str, Tensor]) -> None:
+    def keep(self, tokens: dict[Hashable, Tensor]) -> None:
         for key, value in tokens.items():
             self.tokens[key] = value
             self.tokens.move_to_end(key)

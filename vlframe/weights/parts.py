@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vlframe.errors import WeightsError
+from vlframe.model.adapters import is_adapter
 from vlframe.weights.strict import load_strict
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def owned_tensors(part: nn.Module, config: Mapping[str, Any], modes: set[str]) -
     tensors = distinct_tensors(part)
     if not config.get("source") or "full" in modes:
         return tensors
-    return {key: value for key, value in tensors.items() if "lora_" in key} if "lora" in modes else {}
+    return {key: value for key, value in tensors.items() if is_adapter(key)} if "lora" in modes else {}
 
 
 def distinct_tensors(part: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,51 @@
+"""Short real runs of the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.compositions import TINY
+
+
+def vlframe(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+    """The command as a process, on one thread."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vlframe", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def only_run(cwd: Path, name: str = "default") -> Path:
+    (run,) = (cwd / "runs" / name).iterdir()
+    return run
+
+
+def manifest(folder: Path, rows: int = 6, **extra: object) -> Path:
+    """Text-only questions with one-word answers."""
+    words = ["red", "green", "blue", "left", "right", "up"]
+    file = folder / "text.jsonl"
+    with open(file, "w") as out:
+        for number in range(rows):
+            turns = [
+                {"from": "human", "value": f"say word {number}"},
+                {"from": "gpt", "value": words[number % len(words)]},
+            ]
+            out.write(json.dumps({"id": f"row{number}", "conversations": turns, **extra}) + "\n")
+    return file
+
+
+def training(manifest_file: Path, *more: str) -> list[str]:
+    """Arguments of a training run of a few steps on a manifest."""
+    return [
+        *TINY, "dataset=conversations", f"dataset.path={manifest_file}", "+stage@stages.main=tune", "stages.main.steps=6",
+        "stages.main.batch_size=2", "stages.main.lr=1e-3", "trainer.log_every=1", "trainer.progress=false",
+        *more,
+    ]  # fmt: skip

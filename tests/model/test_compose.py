@@ -1,0 +1,97 @@
+"""Compositions: everything that ships fits, and what does not fit says why before anything is read."""
+
+import pytest
+
+from vlframe.app import compose
+from vlframe.errors import ConfigError, UserError
+from vlframe.folders import conf_folder
+from vlframe.model.compose import make_plan
+
+MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+EXPERIMENTS = sorted(
+    str(path.relative_to(conf_folder() / "experiment").with_suffix("")) for path in (conf_folder() / "experiment").rglob("*.yaml")
+)  # fmt: skip
+PRESETS = {
+    kind: sorted(path.stem for path in (conf_folder() / kind).glob("*.yaml"))
+    for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm")
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_composition_plans_without_weights(name: str, registry) -> None:
+    plan = make_plan(compose("train", [f"model={name}"], registry), registry)
+    assert all(count > 0 for count in plan.parameters.values())
+    assert {parameter.device.type for parameter in plan.model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    "name, tokens, parameters",
+    [
+        ("videollama2_7b", 845, 8_021_829_888),
+        ("videollama2_7b_16f", 1521, 8_021_829_888),
+        ("videollama2_1_7b_16f", 1352, None),
+        ("videollama2_72b", 845, None),
+    ],
+)
+def test_token_counts_of_the_released_models(name: str, tokens: int, parameters: int | None, registry) -> None:
+    plan = make_plan(compose("train", [f"model={name}"], registry), registry)
+    assert plan.tokens("video", plan.frames) == tokens == plan.tokens("image", 1)
+    assert parameters is None or sum(plan.parameters.values()) == parameters
+
+
+def test_thirty_seconds_of_sound_are_1496_tokens(registry) -> None:
+    plan = make_plan(compose("train", ["model=videollama2_av_7b"], registry), registry)
+    assert plan.tokens("audio", 2998) == 1496
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, names in PRESETS.items() for name in names])
+def test_every_preset_plans(kind: str, name: str, registry) -> None:
+    overrides = [f"{kind}={name}"] + (["audio_encoder=beats_tiny"] if kind == "audio_connector" else [])
+    config = compose("train", [*overrides, "media.frames=8"], registry)
+    assert make_plan(config, registry).parameters[kind] >= 0
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "connector", ["stc", "stc_v35", "stp", "spatial_conv", "spatial_pool", "linear", "mlp", "pool", "qformer"]
+)
+def test_one_override_swaps_the_connector_of_every_experiment(experiment: str, connector: str, registry) -> None:
+    config = compose("train", [f"experiment={experiment}", f"connector={connector}"], registry)
+    assert config.connector.name == connector and config.name == experiment
+    assert make_plan(config, registry).tokens("video", config.media.frames) > 0
+
+
+@pytest.mark.parametrize("llm", ["tiny", "tiny_qwen2", "tiny_mixtral", "tiny_llama", "vicuna_7b", "qwen2_7b_instruct"])
+def test_one_override_swaps_the_language_model(llm: str, registry) -> None:
+    plan = make_plan(compose("train", ["experiment=quickstart", f"llm={llm}"], registry), registry)
+    assert plan.model.connector.readout[-1].out_features == plan.model.llm.dim
+
+
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (["connector=null"], ["no connector", "stc", "qformer"]),
+        (["media.frames=0"], ["media.frames is 0"]),
+        (["media.frames=1", "connector=stc_v35"], ["stc_v35", "does not fit", "vit_tiny"]),
+        (["text.context=50"], ["context of 50", "media tokens"]),
+        (["audio_encoder=beats_tiny", "audio_connector=null"], ["no audio_connector", "mlp"]),
+        (["connector=qformer", "connector.heads=7"], ["heads"]),
+    ],
+)
+def test_what_does_not_fit_is_explained(overrides: list[str], words: list[str], registry) -> None:
+    with pytest.raises(UserError) as error:
+        make_plan(compose("train", overrides, registry), registry)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_ill_typed_or_unknown_key_is_refused_with_its_name(registry) -> None:
+    with pytest.raises(ConfigError, match=r"connector.depth.*four"):
+        compose("train", ["connector.depth=four"], registry)
+    with pytest.raises(ConfigError, match=r"no key 'media.framse'.*frames"):
+        compose("train", ["media.framse=4"], registry)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_primary_configs_compose(command: str, registry) -> None:
+    assert compose(command, [], registry) is not None

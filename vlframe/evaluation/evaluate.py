@@ -1,0 +1,144 @@
+"""Questions -> answers -> scores. Nothing guessed, nothing dropped: what could not be asked or read is counted.
+
+Questions about one file stand together, so that it is decoded and encoded once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader
+
+from vlframe.data.collate import Collate
+from vlframe.data.module import data_loader
+from vlframe.data.sample import Sample
+from vlframe.data.skips import SkipLog
+from vlframe.errors import DataError
+from vlframe.evaluation.statistics import chance, wilson
+from vlframe.model.video_llm import TokenCache
+from vlframe.runs.session import Session, inference, pick_device
+
+if TYPE_CHECKING:
+    from vlframe.contracts import Benchmark
+
+CACHED_MEDIA = 64  # media whose tokens are kept; questions are ordered by medium, so few are needed
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One question, what the model said, and how that was read. ``parsed`` is None for a text that is no answer."""
+
+    sample: Sample
+    text: str
+    parsed: str | None
+    correct: bool
+
+    def row(self) -> dict[str, Any]:
+        sample = self.sample
+        return {
+            "id": sample.id,
+            "category": sample.category,
+            "question": "\n".join(turn.text for turn in sample.turns if turn.role == "user"),
+            "options": list(sample.options),
+            "answer": sample.answer,
+            "text": self.text,
+            "parsed": self.parsed,
+            "correct": self.correct,
+            "media": [str(item.path) for item in sample.media],
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation gave. ``asked`` counts every question of the benchmark, the left-out ones too."""
+
+    predictions: list[Prediction]
+    asked: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return _share(self.predictions)
+
+    @property
+    def unparsed(self) -> int:
+        return sum(prediction.parsed is None for prediction in self.predictions)
+
+    def categories(self) -> dict[str, list[Prediction]]:
+        groups = defaultdict(list)
+        for prediction in self.predictions:
+            groups[prediction.sample.category].append(prediction)
+        return {name: groups[name] for name in sorted(groups) if name}
+
+
+def ask(
+    session: Session, benchmark: Benchmark, skips: SkipLog, *, batch_size: int, withhold: Sequence[str] | None = None
+) -> Outcome:
+    """Put every question of a benchmark to a model, in batches."""
+    started = time.perf_counter()
+    samples = sorted(benchmark.samples, key=lambda sample: [str(item.path) for item in sample.media])
+    by_id = {sample.id: sample for sample in samples}
+    if len(by_id) < len(samples):
+        raise DataError(f"{len(samples) - len(by_id)} samples of the benchmark share their id with another")
+    rows = session.rows(samples, answers=False, withhold=withhold)
+    tokenizer = session.model.llm.tokenizer
+    loader = data_loader(rows, session.config.loader, batch_size=batch_size, collate_fn=Collate(left=True))
+    device = pick_device(session.config)
+    session.model.to(device).eval()
+    predictions = []
+    with inference(session.config, device):
+        for batch, answers_BG in _answers(session, loader, device, benchmark.max_new_tokens):
+            skips.add(batch.skipped)
+            texts = tokenizer.batch_decode(answers_BG, skip_special_tokens=True)
+            predictions += [
+                _read(by_id[name], text, benchmark) for name, text in zip(batch.samples, texts, strict=True)
+            ]
+    return Outcome(predictions, len(samples), time.perf_counter() - started)
+
+
+def _answers(session: Session, loader: DataLoader, device: Any, max_new_tokens: int) -> Any:
+    cache = TokenCache(CACHED_MEDIA)
+    for batch in loader:
+        if len(batch):
+            yield batch, session.model.generate(batch.to(device), cache, max_new_tokens=max_new_tokens)
+        else:
+            yield batch, []
+
+
+def _read(sample: Sample, text: str, benchmark: Benchmark) -> Prediction:
+    parsed = benchmark.parse(text, sample)
+    return Prediction(sample, text, parsed, parsed is not None and benchmark.correct(parsed, sample))
+
+
+def _share(predictions: Sequence[Prediction]) -> float:
+    return sum(item.correct for item in predictions) / len(predictions) if predictions else float("nan")
+
+
+def metrics(seeing: Outcome, blind: Outcome | None, left_out: Mapping[str, int]) -> dict[str, float | int]:
+    """The flat ``metrics.json``."""
+    interval = wilson(sum(item.correct for item in seeing.predictions), len(seeing.predictions))
+    result: dict[str, float | int] = {
+        "accuracy": seeing.accuracy,
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
+        "n": len(seeing.predictions),
+        "n_asked": seeing.asked,
+        "unparsed": seeing.unparsed,
+        "samples_per_second": len(seeing.predictions) / seeing.seconds,
+    }
+    result |= {f"left_out/{why}": count for why, count in left_out.items()}
+    for name, predictions in seeing.categories().items():
+        result[f"accuracy/{name}"] = _share(predictions)
+        result[f"n/{name}"] = len(predictions)
+        result[f"unparsed/{name}"] = sum(item.parsed is None for item in predictions)
+        result[f"chance/{name}"] = chance(len(item.sample.options) for item in predictions)
+    result["chance"] = chance(len(item.sample.options) for item in seeing.predictions)
+    if blind is not None:
+        result["blind_accuracy"] = blind.accuracy
+        result |= {f"blind_accuracy/{name}": _share(items) for name, items in blind.categories().items()}
+    return {key: value for key, value in result.items() if not math.isnan(value)}

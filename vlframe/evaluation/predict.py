@@ -1,0 +1,60 @@
+"""``vlframe predict``: ask a run one question about some files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlframe.data.batch import Batch
+from vlframe.data.collate import Collate
+from vlframe.data.prepare import Row
+from vlframe.data.sample import TAGS, Media, Sample, Turn
+from vlframe.errors import DataError
+from vlframe.media.kind import media_kind
+from vlframe.runs.session import Session, inference, load_run, pick_device
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from vlframe.registry import Registry
+
+
+def predict_command(config: DictConfig, registry: Registry) -> str:
+    session, _ = load_run(config.run, registry)
+    paths = [config.media] if isinstance(config.media, str) else list(config.media or [])
+    sample = question(paths, config.prompt, sound=config.sound)
+    sampling: dict[str, Any] = {"max_new_tokens": config.max_new_tokens}
+    if config.temperature > 0:
+        sampling |= {"do_sample": True, "temperature": config.temperature}
+    text = answer(session, [sample], **sampling)[0]
+    print(text)
+    return text
+
+
+def question(paths: Sequence[str], prompt: str, *, sound: bool = False) -> Sample:
+    """A user's turn about files of any kind. Tags stand before the prompt, unless it has tags of its own."""
+    media: list[Media] = []
+    for path in paths:
+        kind = media_kind(Path(path))
+        media.append(Media(kind, Path(path)))
+        if kind == "video" and sound:
+            media.append(Media("audio", Path(path), track=True))
+    tagged = any(tag in prompt for tag in TAGS.values())
+    text = prompt if tagged or not media else "".join(TAGS[item.kind] for item in media) + "\n" + prompt
+    return Sample("question", (Turn("user", text),), tuple(media))
+
+
+def answer(session: Session, samples: Sequence[Sample], **sampling: Any) -> list[str]:
+    """The answers to one batch of questions, in order. Every question is answered, or an error says why not."""
+    rows = session.rows(samples, answers=False)
+    items = [rows[index] for index in range(len(rows))]
+    for item in items:
+        if not isinstance(item, Row):
+            raise DataError(f"{item.id!r} cannot be asked: {item.reason}")
+    device = pick_device(session.config)
+    session.model.to(device).eval()
+    batch: Batch = Collate(left=True)(items).to(device)
+    with inference(session.config, device):
+        ids_BG = session.model.generate(batch, **sampling)
+    return session.model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)

@@ -1,0 +1,105 @@
+"""``vlframe evaluate``: score a run's newest checkpoint and write what came out beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from vlframe.data.sample import TAGS
+from vlframe.data.skips import SkipLog
+from vlframe.errors import ConfigError
+from vlframe.evaluation.evaluate import ask, metrics
+from vlframe.evaluation.wandb_table import log_predictions
+from vlframe.runs.folder import RunFolder, write_json, write_text
+from vlframe.runs.log import log, log_to
+from vlframe.runs.session import Session, load_run
+from vlframe.table import render
+
+if TYPE_CHECKING:
+    from vlframe.contracts import Benchmark
+    from vlframe.registry import Registry
+
+
+def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
+    """Load a run, change what the command line changes about its evaluation, and score it."""
+    changes: dict[str, Any] = {"evaluation": config.evaluation, "media": config.media, "trainer": config.trainer}
+    if config.benchmark is not None:
+        changes["benchmark"] = config.benchmark
+    session, folder = load_run(config.run, registry, changes)
+    if session.config.benchmark is None:
+        raise ConfigError(
+            f"the run {config.run} has no benchmark; choose one of {', '.join(registry.names('benchmark'))} "
+            f"(benchmark=exact_match_file benchmark.dataset.path=…)"
+        )
+    with log_to(folder):
+        return evaluate_session(session, folder)
+
+
+def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any] = ()) -> dict[str, Any]:
+    """Ask every question (once more without media where the config wants a blind run); write and print the scores."""
+    settings = session.config.evaluation
+    benchmark = build_benchmark(session)
+    skips = SkipLog(folder.quarantine)
+    seeing = ask(session, benchmark, skips, batch_size=settings.batch_size)
+    blind = None
+    if settings.blind:
+        blind = ask(session, benchmark, SkipLog(), batch_size=settings.batch_size, withhold=list(TAGS))
+    scores = metrics(seeing, blind, skips.counts)
+    write_json(folder.metrics_json, scores)
+    lines = [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
+    write_text(folder.predictions, "".join(lines))
+    log.info("%s", score_table(scores))
+    log.info("%s", skips)
+    for logger in loggers:
+        logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(session.config))
+    log_predictions(loggers, seeing.predictions, settings.media_in_tables)
+    return scores
+
+
+def build_benchmark(session: Session) -> Benchmark:
+    config = session.config.benchmark
+    registry = session.registry
+    if config.get("dataset") is None:
+        raise ConfigError(
+            f"benchmark {config.name!r} has no questions; choose a dataset for it "
+            f"(+dataset@benchmark.dataset=…, one of {', '.join(registry.names('dataset'))})"
+        )
+    return registry.build("benchmark", config, dataset=registry.build("dataset", config.dataset))
+
+
+def score_table(scores: dict[str, Any]) -> str:
+    """The scores by category, with the whole in the last line. ``n`` is answered / asked."""
+    names = [key.removeprefix("accuracy/") for key in scores if key.startswith("accuracy/")]
+    rows = [
+        {
+            "category": name,
+            "accuracy": scores[f"accuracy/{name}"],
+            "95 %": None,
+            "n": str(scores[f"n/{name}"]),
+            "unparsed": scores[f"unparsed/{name}"],
+            "chance": scores.get(f"chance/{name}"),
+            "blind": scores.get(f"blind_accuracy/{name}"),
+        }
+        for name in names
+    ]
+    interval = f"{scores['accuracy_low']:.3f}-{scores['accuracy_high']:.3f}"
+    whole = {
+        "category": "all",
+        "accuracy": scores.get("accuracy"),
+        "95 %": interval,
+        "n": f"{scores['n']}/{scores['n_asked']}",
+        "unparsed": scores["unparsed"],
+        "chance": scores.get("chance"),
+        "blind": scores.get("blind_accuracy"),
+    }
+    columns = [key for key in whole if key != "blind" or "blind_accuracy" in scores]
+    return render([*rows, whole], columns)
+
+
+def total_steps(config: DictConfig) -> int | None:
+    """Optimizer steps of the whole run, where its stages count them."""
+    steps = [stage.steps for stage in config.stages.values()]
+    return sum(steps) if all(step is not None for step in steps) else None

@@ -1,0 +1,41 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021) inside a component, by the peft library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from vlframe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlframe.config import LoraConfig
+
+ADAPTER = "default"  # peft's name for the one adapter of a component
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a tensor of this name belongs to an adapter."""
+    return "lora_" in name
+
+
+def has_adapter(part: nn.Module) -> bool:
+    return any(is_adapter(name) for name, _ in part.named_parameters())
+
+
+def add_adapter(name: str, part: nn.Module, lora: LoraConfig) -> None:
+    """Low-rank adapters in place, inside the component's own modules."""
+    from peft import LoraConfig as PeftConfig
+    from peft import inject_adapter_in_model
+
+    targets = list(lora.targets) if lora.targets else getattr(part, "lora_targets", None) or linear_names(part)
+    if not targets:
+        raise ConfigError(f"{name} has no linear layer for a low-rank adapter; use train: full or frozen")
+    settings = PeftConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(targets), bias="none"
+    )
+    inject_adapter_in_model(settings, part, adapter_name=ADAPTER)
+
+
+def linear_names(part: nn.Module) -> list[str]:
+    return [name for name, module in part.named_modules() if isinstance(module, nn.Linear)]

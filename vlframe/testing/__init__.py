@@ -1,0 +1,36 @@
+"""Checks that the author of a plugin can run on it, in tests of any framework.
+
+    from vlframe.testing import check_connector, check_plugin
+
+    def test_the_connector():
+        check_connector("my_thing", {"queries": 4})
+
+    def test_the_rest_of_the_package():
+        check_plugin("vlframe-mything")
+
+Each check takes the name of an installed component with its parameters (those that are not given have the defaults of
+the row), or a class with all of them. A promise that is broken is a ``ContractError`` that says which, in words. Give
+small sizes: every component is built several times, on the CPU. The same machine gives the same verdict every time.
+"""
+
+from vlframe.testing.audio import check_audio_connector, check_audio_encoder
+from vlframe.testing.benchmark import check_benchmark
+from vlframe.testing.dataset import check_dataset
+from vlframe.testing.language import check_llm
+from vlframe.testing.plugin import check_plugin
+from vlframe.testing.reader import check_reader
+from vlframe.testing.subject import ContractError
+from vlframe.testing.video import check_connector, check_encoder
+
+__all__ = [
+    "ContractError",
+    "check_audio_connector",
+    "check_audio_encoder",
+    "check_benchmark",
+    "check_connector",
+    "check_dataset",
+    "check_encoder",
+    "check_llm",
+    "check_plugin",
+    "check_reader",
+]

@@ -1,0 +1,97 @@
+"""Audio encoders and connectors. B batch, L samples, F audio frames, M audio features, A steps, N tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlframe.testing.modules import Case, check_input_gradient, check_module, noise
+from vlframe.testing.subject import Subject
+
+WIDTHS = ((24, 32), (40, 16))
+STEPS = (12, 1, 7)
+
+
+def check_audio_encoder(
+    component: str | type,
+    params: Mapping[str, Any] | None = None,
+    *,
+    seconds: Sequence[float] = (1.0, 2.5),
+    unused: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> None:
+    """Over sounds of ``seconds``, and of the longest it hears and more; choose parameters for which that is short."""
+    subject = Subject("audio_encoder", component, params or {}, plugins)
+    planned, built = subject.plan(), subject.build()
+    for part in (planned, built):
+        subject.attribute(part, "dim", int, "the width of its features")
+        front = subject.attribute(part, "audio", object, "how sound becomes its input")
+        subject.attribute(front, "sampling_rate", int, "the rate of the waveforms it takes, in Hz")
+        subject.attribute(front, "seconds", (int, float), "the longest sound it hears")
+        subject.pickles(front, "its audio front end")
+    longest = float(built.audio.seconds)
+    cut, longer = _features(subject, built.audio, longest), _features(subject, built.audio, longest * 1.3)
+    if cut.shape != longer.shape:
+        subject.fail(
+            f"audio.features of more than audio.seconds = {longest:g} gives {len(longer)} frames, not {len(cut)}"
+        )
+    lengths = {
+        len(item): item for value in seconds if value < longest for item in [_features(subject, built.audio, value)]
+    }
+    cases = []
+    for count, features_FM in (lengths | {len(cut): cut}).items():
+        steps = _count(subject, built, "steps", count)
+        if _count(subject, planned, "steps", count) != steps or planned.dim != built.dim:
+            subject.fail(f"tells another dim or steps({count}) while planning than when built")
+        inputs = torch.stack([features_FM, features_FM.flip(0)])
+        what = f"{count} audio frames, for which steps() says {steps},"
+        cases.append(Case(what, (inputs,), (2, steps, built.dim)))
+    check_module(subject, planned, subject.build, cases, unused)
+
+
+def _features(subject: Subject, front: Any, seconds: float) -> Tensor:
+    waveform_L = 0.1 * noise(int(seconds * front.sampling_rate))
+    with subject.doing(f"audio.features of {seconds:g} s"):
+        features_FM, again_FM = front.features(waveform_L), front.features(waveform_L)
+    if features_FM.ndim != 2 or not features_FM.is_floating_point() or not features_FM.isfinite().all():
+        subject.fail(
+            f"audio.features gives shape {tuple(features_FM.shape)} {features_FM.dtype}; it must be float F x M"
+        )
+    if not torch.equal(features_FM, again_FM):
+        subject.fail("audio.features differs from call to call")
+    return features_FM
+
+
+def check_audio_connector(
+    component: str | type,
+    params: Mapping[str, Any] | None = None,
+    *,
+    steps: Sequence[int] = STEPS,
+    widths: Sequence[tuple[int, int]] = WIDTHS,
+    unused: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> None:
+    subject = Subject("audio_connector", component, params or {}, plugins)
+    for in_dim, out_dim in widths:
+        neighbours = {"in_dim": in_dim, "out_dim": out_dim}
+        planned, built = subject.plan(**neighbours), subject.build(**neighbours)
+        cases = []
+        for count in steps:
+            tokens = _count(subject, built, "tokens", count)
+            if _count(subject, planned, "tokens", count) != tokens:
+                subject.fail("counts other tokens while planning than when built")
+            what = f"{count} step(s) of width {in_dim}, for which tokens() says {tokens},"
+            cases.append(Case(what, (noise(2, count, in_dim),), (2, tokens, out_dim)))
+        check_module(subject, planned, lambda neighbours=neighbours: subject.build(**neighbours), cases, unused)
+        check_input_gradient(subject, built, cases[0])
+
+
+def _count(subject: Subject, part: Any, method: str, length: int) -> int:
+    with subject.doing(f"{method}({length})"):
+        count = getattr(part, method)(length)
+    if not isinstance(count, int) or count < 1:
+        subject.fail(f"{method}({length}) is {count!r}; it must be a number, at least 1")
+    return count

@@ -1,0 +1,88 @@
+"""Data sets, and what every sample promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlframe.data.sample import Media, Part, Sample, Turn, tags_in
+from vlframe.testing.subject import Subject
+
+ROLES = ("system", "user", "assistant")
+
+
+def check_dataset(
+    component: str | type,
+    params: Mapping[str, Any] | None = None,
+    *,
+    samples: int = 50,
+    files: bool = True,
+    plugins: Sequence[str] = (),
+) -> None:
+    """Looks at the first and last of its ``samples``. ``files``: their media must be there, too."""
+    subject = Subject("dataset", component, params or {}, plugins)
+    dataset = subject.build()
+    with subject.doing("len()"):
+        length = len(dataset)
+    if length < 1:
+        subject.fail("is empty")
+    subject.pickles(dataset, "the data set")
+    looked_at = sorted({*range(min(length, samples // 2)), *range(max(0, length - samples // 2), length)})
+    seen: dict[str, int] = {}
+    for index in looked_at:
+        with subject.doing(f"sample {index}"):
+            sample, again = dataset[index], dataset[index]
+        check_sample(subject, sample, f"sample {index}", files=files)
+        if sample != again:
+            subject.fail(
+                f"sample {index} differs from one look to the next; randomness belongs to the run, by its seed"
+            )
+        if sample.id in seen:
+            subject.fail(f"samples {seen[sample.id]} and {index} have the same id {sample.id!r}")
+        seen[sample.id] = index
+        if sample.answer is None and not any(turn.role == "assistant" for turn in sample.turns):
+            subject.fail(
+                f"sample {index} has neither an assistant's turn nor an answer: nothing to learn, nor to score"
+            )
+    try:
+        dataset[length]
+    except IndexError:
+        pass
+    except Exception as error:
+        subject.fail(f"index {length} of {length} raises {type(error).__name__}; a sequence raises IndexError")
+    else:
+        subject.fail(f"index {length} of {length} gives a sample; a sequence raises IndexError")
+    _check_parts(subject, getattr(dataset, "parts", None), length)
+
+
+def check_sample(subject: Subject, sample: Any, where: str, *, files: bool) -> None:
+    if not isinstance(sample, Sample):
+        subject.fail(f"{where} is a {type(sample).__name__}; it must be a vlframe.Sample")
+    if not sample.id or not isinstance(sample.id, str):
+        subject.fail(f"{where} has the id {sample.id!r}; it must be a word by which a person finds it")
+    if not sample.turns or not all(isinstance(turn, Turn) and turn.role in ROLES for turn in sample.turns):
+        subject.fail(f"{where} has turns {sample.turns!r}; they must be vlframe.Turn of {', '.join(ROLES)}")
+    tags = [kind for turn in sample.turns for _, kind in tags_in(turn.text)]
+    kinds = [item.kind for item in sample.media]
+    if tags != kinds:
+        subject.fail(f"{where} has the tags {tags} in its text and the media {kinds}; they must be the same, in order")
+    for item in sample.media:
+        if not isinstance(item, Media) or not isinstance(item.path, Path):
+            subject.fail(f"{where} has the media {item!r}; it must be a vlframe.Media with a pathlib.Path")
+        if files and not item.path.is_file():
+            subject.fail(f"{where} points at {item.path}, which is not there (files=False leaves that unchecked)")
+        if None not in (item.start, item.end) and item.start >= item.end:
+            subject.fail(f"{where} points at {item.path} from {item.start} s to {item.end} s")
+
+
+def _check_parts(subject: Subject, parts: Any, length: int) -> None:
+    if parts is None:
+        return
+    at = 0
+    for part in parts:
+        if not isinstance(part, Part) or part.start != at or part.stop < part.start or part.weight < 0:
+            subject.fail(f"has the parts {parts}; they must be vlframe.Part, one after the other from 0, weights >= 0")
+        at = part.stop
+    if at != length:
+        subject.fail(f"has parts up to {at} and {length} samples; together they must hold every sample")

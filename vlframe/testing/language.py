@@ -1,0 +1,143 @@
+"""Language models. B batch, S sequence, E embedding, V vocabulary, G generated tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
+from vlframe.testing.subject import Subject
+
+LENGTH = 9  # S of the prompts
+NEW_TOKENS = 6
+
+
+def check_llm(
+    component: str | type,
+    params: Mapping[str, Any] | None = None,
+    *,
+    unused: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> None:
+    """The output head, which ``forward`` leaves out, is checked apart; it need not be named in ``unused``."""
+    subject = Subject("llm", component, params or {}, plugins)
+    planned, built = subject.plan(), subject.build()
+    for part in (planned, built):
+        subject.attribute(part, "dim", int, "the width of its embeddings")
+        subject.attribute(part, "context", int, "the longest sequence it was made for")
+    if (planned.dim, planned.context) != (built.dim, built.context):
+        subject.fail("tells another dim or context while planning than when built")
+    embeds_BSE, mask_BS = 0.1 * noise(2, LENGTH, built.dim), torch.ones(2, LENGTH, dtype=torch.bool)
+    case = Case(f"{LENGTH} embeddings", (embeds_BSE, mask_BS), (2, LENGTH, built.dim))
+    whole = _Whole(built)
+    check_module(subject, planned, subject.build, [case], [*unused, *_not_in_forward(whole, case)])
+    check_input_gradient(subject, built, case)
+    _check_vocabulary(subject, built)
+    _check_order(subject, built, embeds_BSE)
+    _check_padding(subject, built, embeds_BSE)
+    _check_generate(subject, built, embeds_BSE)
+
+
+class _Whole(nn.Module):
+    """Embedding, decoder and output head in one call: each parameter must have a part in it."""
+
+    def __init__(self, llm: Any) -> None:
+        super().__init__()
+        self.llm = llm
+
+    def forward(self, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor:
+        words_BSE = self.llm.embed(torch.arange(mask_BS.shape[1]).expand(mask_BS.shape))
+        return self.llm.logits(self.llm(embeds_BSE + words_BSE, mask_BS))
+
+
+def _not_in_forward(whole: _Whole, case: Case) -> list[str]:
+    """Parameters that only ``embed`` and ``logits`` use."""
+    llm = whole.llm.eval()
+    llm.requires_grad_(True)
+
+    def reached(module: Any) -> set[str]:
+        llm.zero_grad()
+        module(*case.inputs).sum().backward()
+        return {name for name, parameter in llm.named_parameters() if parameter.grad is not None}
+
+    names = reached(whole) - reached(llm)
+    llm.zero_grad()
+    return sorted(names)
+
+
+def _check_vocabulary(subject: Subject, llm: Any) -> None:
+    with subject.doing("its tokenizer"):
+        tokenizer = llm.tokenizer
+        text = tokenizer.apply_chat_template([{"role": "user", "content": "Which way?"}], tokenize=False)
+        ids_BS = torch.tensor([tokenizer("Which way?", add_special_tokens=False).input_ids])
+    if "Which way?" not in text:
+        subject.fail("the chat template of its tokenizer loses what the user says")
+    if not tokenizer.is_fast:
+        subject.fail("its tokenizer is not a fast one, and label masks need character offsets")
+    with torch.no_grad(), subject.doing("embed() and logits()"):
+        embeds_BSE = llm.eval().embed(ids_BS)
+        hidden_BSE = llm(embeds_BSE, torch.ones_like(ids_BS, dtype=torch.bool))
+        logits_BSV, logits_V = llm.logits(hidden_BSE), llm.logits(hidden_BSE[0, -1])
+    if tuple(embeds_BSE.shape) != (*ids_BS.shape, llm.dim):
+        subject.fail(f"embed of {tuple(ids_BS.shape)} ids gives {tuple(embeds_BSE.shape)}, with a dim of {llm.dim}")
+    if logits_BSV.shape[:2] != ids_BS.shape or logits_BSV.shape[-1] < len(tokenizer):
+        subject.fail(
+            f"logits give {tuple(logits_BSV.shape)} for {tuple(ids_BS.shape)} tokens of {len(tokenizer)} words"
+        )
+    if logits_V.shape != logits_BSV.shape[-1:] or not torch.allclose(logits_V, logits_BSV[0, -1], atol=TOLERANCE):
+        subject.fail("logits of one hidden state differ from those of the same state inside a batch")
+
+
+def _hidden(subject: Subject, llm: Any, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor:
+    with torch.no_grad(), subject.doing("forward with padding"):
+        return llm.eval()(embeds_BSE, mask_BS)
+
+
+def _check_order(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
+    changed_BSE = embeds_BSE.clone()
+    changed_BSE[:, -1] += 1
+    before, after = (_hidden(subject, llm, item, mask_BS) for item in (embeds_BSE, changed_BSE))
+    if not torch.allclose(before[:, :-1], after[:, :-1], atol=TOLERANCE):
+        subject.fail("sees the future: a change of the last token changes what comes before it")
+    if torch.allclose(before[:, -1], after[:, -1], atol=TOLERANCE):
+        subject.fail("does not see its input: a change of the last token changes nothing")
+
+
+def _check_padding(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    plain = _hidden(subject, llm, embeds_BSE, torch.ones(embeds_BSE.shape[:2], dtype=torch.bool))
+    padding = 3 + torch.zeros_like(embeds_BSE[:, :3])
+    for side, pieces, place in (
+        ("left", (padding, embeds_BSE), slice(3, None)),
+        ("right", (embeds_BSE, padding), slice(0, -3)),
+    ):
+        padded_BSE = torch.cat(pieces, dim=1)
+        mask_BS = torch.zeros(padded_BSE.shape[:2], dtype=torch.bool)
+        mask_BS[:, place] = True
+        if not torch.allclose(_hidden(subject, llm, padded_BSE, mask_BS)[:, place], plain, atol=TOLERANCE):
+            subject.fail(f"padding on the {side} changes the hidden states of the tokens (mask or positions ignore it)")
+
+
+def _check_generate(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    """A batch with left padding gives what each row gives alone."""
+    short = LENGTH - 4
+    mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
+    mask_BS[1, :-short] = False
+    with subject.doing("generate()"):
+        batch_BG = llm.generate(embeds_BSE, mask_BS, max_new_tokens=NEW_TOKENS)
+        alone = [
+            llm.generate(embeds_BSE[row : row + 1, start:], mask_BS[row : row + 1, start:], max_new_tokens=NEW_TOKENS)[
+                0
+            ]
+            for row, start in ((0, 0), (1, LENGTH - short))
+        ]
+    if batch_BG.ndim != 2 or len(batch_BG) != 2 or batch_BG.shape[1] > NEW_TOKENS or batch_BG.is_floating_point():
+        subject.fail(f"generate gives {batch_BG.dtype} {tuple(batch_BG.shape)} for 2 rows of {NEW_TOKENS} new tokens")
+    for row, ids_G in enumerate(alone):
+        common = min(len(ids_G), batch_BG.shape[1])
+        rest = [*batch_BG[row, common:].tolist(), *ids_G[common:].tolist()]
+        if not torch.equal(batch_BG[row, :common], ids_G[:common]) or len(set(rest)) > 1:
+            subject.fail(f"generate gives row {row} other tokens in a batch with left padding than alone")

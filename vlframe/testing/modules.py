@@ -1,0 +1,204 @@
+"""What every component with weights promises. B batch; the other shapes are those of the contracts."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vlframe.errors import WeightsError
+from vlframe.testing.subject import Subject
+from vlframe.weights.parts import distinct_tensors
+from vlframe.weights.strict import load_strict
+
+TOLERANCE = 1e-4  # float32, small sizes: rounding alone
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of ``forward``: what it is, its arguments, and the shape that was promised. The first axis is B = 2."""
+
+    what: str
+    inputs: tuple[Tensor, ...]
+    shape: tuple[int, ...]
+
+
+def noise(*shape: int) -> Tensor:
+    """The same standard normal numbers every time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def check_module(
+    subject: Subject, planned: Any, build: Callable[[], nn.Module], cases: Sequence[Case], unused: Sequence[str]
+) -> None:
+    """Everything that is the same for an encoder, a connector and a language model."""
+    module = build()
+    _check_planned(subject, planned, module)
+    for case in cases:
+        output = check_forward(subject, module, case)
+        _check_rows(subject, module, case, output)
+    _check_training(subject, module, cases)
+    _check_gradients(subject, module, cases, unused)
+    _check_precision(subject, module, cases[0])
+    _check_weights(subject, module, build(), cases[0])
+
+
+def run(subject: Subject, module: nn.Module, case: Case) -> Tensor:
+    with subject.doing(f"forward of {case.what}"):
+        return module(*case.inputs)
+
+
+def check_forward(subject: Subject, module: nn.Module, case: Case) -> Tensor:
+    """In eval mode: shape, numbers, the same twice, nothing else touched."""
+    module.eval()
+    before = [item.clone() for item in case.inputs]
+    with torch.no_grad(), _untouched_rng(subject, case.what):
+        output = run(subject, module, case)
+        again = run(subject, module, case)
+    if not isinstance(output, Tensor):
+        subject.fail(f"forward of {case.what} gives a {type(output).__name__}; it must give one tensor")
+    if tuple(output.shape) != case.shape:
+        subject.fail(f"forward of {case.what} gives shape {tuple(output.shape)} and promises {case.shape}")
+    if output.dtype != torch.float32:
+        subject.fail(f"forward of {case.what} gives {output.dtype} with float32 weights")
+    if not output.isfinite().all():
+        subject.fail(f"forward of {case.what} gives NaN or infinity")
+    if not torch.equal(output, again):
+        subject.fail(f"forward of {case.what} differs from call to call in eval mode (dropout that ignores eval()?)")
+    if not all(torch.equal(*pair) for pair in zip(before, case.inputs, strict=True)):
+        subject.fail(f"forward of {case.what} writes into its input; work on a copy")
+    return output
+
+
+@contextmanager
+def _untouched_rng(subject: Subject, what: str) -> Iterator[None]:
+    """Evaluation must not move the random numbers of the training around it."""
+    before = _rng_states()
+    yield
+    moved = [name for name, state in _rng_states().items() if state != before[name]]
+    if moved:
+        subject.fail(f"forward of {what} draws from the global random numbers of {' and '.join(moved)} in eval mode")
+
+
+def _rng_states() -> dict[str, bytes]:
+    states = {"torch": torch.get_rng_state().tolist(), "random": random.getstate(), "numpy": np.random.get_state()}
+    return {name: pickle.dumps(state) for name, state in states.items()}
+
+
+def _check_planned(subject: Subject, planned: Any, module: Any) -> None:
+    for part in (planned, module):
+        if not isinstance(part, nn.Module):
+            subject.fail(f"is a {type(part).__name__}; it must be a torch.nn.Module")
+    real = [name for name, parameter in planned.named_parameters() if parameter.device.type != "meta"]
+    if real:
+        subject.fail(
+            f"has real memory for {', '.join(real[:4])} on the meta device: no weights while vlframe.planning()"
+        )
+    expected = {name: tuple(item.shape) for name, item in module.named_parameters()}
+    found = {name: tuple(item.shape) for name, item in planned.named_parameters()}
+    if found != expected:
+        differs = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        subject.fail(f"has other parameters while planning than when built: {', '.join(differs[:4])}")
+
+
+def _check_rows(subject: Subject, module: nn.Module, case: Case, output: Tensor) -> None:
+    for index in range(len(output)):
+        one = Case(f"{case.what}, row {index} alone", tuple(item[index : index + 1] for item in case.inputs), ())
+        with torch.no_grad():
+            alone = run(subject, module, one)
+        difference = float((alone - output[index : index + 1]).abs().max())
+        if difference > TOLERANCE * max(1.0, float(output.abs().max())):
+            subject.fail(f"row {index} of {case.what} depends on the other rows of its batch (by {difference:.2g})")
+
+
+def _check_training(subject: Subject, module: nn.Module, cases: Sequence[Case]) -> None:
+    module = copy.deepcopy(module).train()
+    for case in cases:
+        with torch.random.fork_rng(devices=[]):
+            shape = tuple(run(subject, module, case).shape)
+        if shape != case.shape:
+            subject.fail(f"forward of {case.what} gives shape {shape} in train mode and promises {case.shape}")
+
+
+def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case], unused: Sequence[str]) -> None:
+    """Over all cases together, every trainable parameter must have had a part in the output."""
+    module.eval().requires_grad_(True)
+    module.zero_grad()
+    for case in cases:
+        output = run(subject, module, case)
+        if not output.requires_grad:
+            subject.fail(f"forward of {case.what} is cut off from its parameters (no_grad or detach inside?)")
+        (output * noise(*output.shape)).sum().backward()
+    lost = [name for name, parameter in module.named_parameters() if parameter.grad is None]
+    undeclared = [name for name in lost if not _declared(name, unused)]
+    if undeclared:
+        more = f" and {len(undeclared) - 8} more" if len(undeclared) > 8 else ""
+        subject.fail(
+            f"no gradient reaches {', '.join(undeclared[:8])}{more}; drop what is not used, or name it in unused="
+        )
+    vain = [name for name in unused if not any(_declared(key, [name]) for key in lost)]
+    if vain:
+        subject.fail(f"unused={vain} names parameters that are used, or not there")
+    if bad := [name for name, p in module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]:
+        subject.fail(f"the gradient of {', '.join(bad[:4])} is NaN or infinite")
+    module.zero_grad()
+
+
+def _declared(name: str, unused: Sequence[str]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in unused)
+
+
+def check_input_gradient(subject: Subject, module: nn.Module, case: Case) -> None:
+    """What stands before this part may be trained."""
+    first = case.inputs[0].clone().requires_grad_(True)
+    output = run(subject, module.eval(), Case(case.what, (first, *case.inputs[1:]), case.shape))
+    (output * noise(*output.shape)).sum().backward()
+    if first.grad is None or not first.grad.abs().max() > 0:
+        subject.fail(f"no gradient reaches the input of {case.what}, so nothing before it could be trained")
+    module.zero_grad()
+
+
+def _check_precision(subject: Subject, module: nn.Module, case: Case) -> None:
+    """As bf16 runs do it: autocast, around float32 weights (trained) or bfloat16 matrices (frozen)."""
+    for frozen in (False, True):
+        part = copy.deepcopy(module).eval()
+        for parameter in part.parameters():
+            if frozen and parameter.ndim >= 2:
+                parameter.data = parameter.data.bfloat16()
+        weights = "frozen bfloat16" if frozen else "float32"
+        what = f"{case.what} in a bf16 run with {weights} weights"
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            output = run(subject, part, Case(what, case.inputs, case.shape))
+        if tuple(output.shape) != case.shape or not output.is_floating_point() or not output.isfinite().all():
+            subject.fail(f"forward of {what} gives {output.dtype} of shape {tuple(output.shape)}, or no finite numbers")
+
+
+def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, case: Case) -> None:
+    """Everything that matters is in the state dict, and a checkpoint brings it back."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.01)  # away from anything that building could give
+        wanted = run(subject, module.eval(), case)
+    tensors = distinct_tensors(module)
+    with tempfile.TemporaryDirectory() as folder, subject.doing("its checkpoint"):
+        file = Path(folder) / "part.safetensors"
+        save_file({key: value.detach().contiguous() for key, value in tensors.items()}, file)
+        try:
+            load_strict(other, load_file(file), "its checkpoint", ignore=set(other.state_dict()) - set(tensors))
+        except WeightsError as error:
+            subject.fail(f"its own checkpoint does not fit it when it is built again: {error}")
+    with torch.no_grad():
+        found = run(subject, other.eval(), case)
+    if not torch.allclose(found, wanted, atol=TOLERANCE):
+        subject.fail("gives other numbers after saving and loading: something it computes with is not in state_dict()")

@@ -1,0 +1,63 @@
+"""How Lightning's checkpoints become our folders (see ``vlframe.runs.checkpoint`` for what is in one), and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+from omegaconf import DictConfig
+
+from vlframe.runs.checkpoint import part_modes
+from vlframe.runs.folder import write_json
+from vlframe.weights.parts import save_parts
+
+if TYPE_CHECKING:
+    from vlframe.model.video_llm import VideoLLM
+    from vlframe.training.parts import RunPrecision
+
+
+class PartsCheckpointIO(CheckpointIO):
+    """Writes a checkpoint aside, flushes it and renames it; reads the training state without pickled code."""
+
+    def __init__(self, model: VideoLLM, config: DictConfig, stage_number: int, precision: RunPrecision) -> None:
+        self.model = model
+        self.config = config
+        self.stage_number = stage_number
+        self.precision = precision
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        final = Path(path)
+        aside = final.with_name(f".{final.name}.{os.getpid()}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        modes = part_modes(self.config, self.stage_number)
+        save_parts(aside, self.model, self.config, modes, self.precision.kept)
+        shutil.copy(final.parent.parent / "config.yaml", aside / "config.yaml")
+        state = checkpoint.pop("vlframe")
+        torch.save(checkpoint, aside / "training.pt")
+        write_json(aside / "state.json", state)
+        for file in aside.iterdir():
+            _flush(file)
+        if final.exists():  # the same step once more (a resumed run): the older twin goes
+            shutil.rmtree(final)
+        os.replace(aside, final)
+        _flush(final.parent)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """The training state. The weights are read beforehand, by ``read_weights``."""
+        return torch.load(Path(path) / "training.pt", map_location=map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        shutil.rmtree(path)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

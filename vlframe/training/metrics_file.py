@@ -1,0 +1,68 @@
+"""metrics.csv: every scalar that was logged, one row per step, whatever other loggers there are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class MetricsFile(Logger):
+    """A CSV that grows by rows, and by columns when a new scalar appears.
+
+    A resumed run cuts the rows after its checkpoint, so that no step is in the file twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        self.columns: list[str] = ["step"]
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))
+            self.columns = list(self.rows[0]) if self.rows else ["step"]
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def cut_after(self, step: int) -> None:
+        """Forget the rows of later steps."""
+        self.rows = [row for row in self.rows if int(float(row["step"])) <= step]
+        self._write_all()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The config is in config.yaml; nothing to add here."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {"step": str(step or 0)} | {key: repr(float(value)) for key, value in metrics.items() if key != "epoch"}
+        new = [key for key in row if key not in self.columns]
+        self.columns += new
+        if self.rows and self.rows[-1]["step"] == row["step"]:
+            self.rows[-1] |= row
+            self._write_all()
+            return
+        self.rows.append(row)
+        if new:
+            self._write_all()
+        else:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, restval="").writerow(row)
+
+    def _write_all(self) -> None:
+        with open(self.path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)

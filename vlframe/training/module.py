@@ -1,0 +1,133 @@
+"""The LightningModule of one stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
+from vlframe.training.parts import set_modes
+
+if TYPE_CHECKING:
+    from vlframe.config import StageConfig
+    from vlframe.data.batch import Batch
+    from vlframe.data.skips import SkipLog
+    from vlframe.model.video_llm import VideoLLM
+
+
+class StageModule(LightningModule):
+    """Trains a VideoLLM for one stage.
+
+    The loss of an optimizer step is the mean over all its supervised tokens, whichever micro-batch or rank they came
+    in: gradients of sums are accumulated, and divided by the number of tokens once, before clipping.
+    """
+
+    def __init__(
+        self,
+        model: VideoLLM,
+        stage: StageConfig,
+        *,
+        name: str,
+        number: int,
+        steps: int,
+        first_step: int,
+        skips: SkipLog,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.stage = stage
+        self.name = name
+        self.number = number  # of the stage in the run
+        self.steps = steps
+        self.steps_done = 0
+        self.first_step = first_step  # optimizer steps of the stages before
+        self.skips = skips
+        self.strict_loading = False  # weights are read beforehand, from the parts' own files
+        self.rng: dict[str, Any] | None = None
+        self.window_tokens = 0
+        self.window_loss = 0.0
+        self.batches_done = 0
+
+    def on_train_start(self) -> None:
+        set_modes(self.model, self.stage)
+
+    @property
+    def finished(self) -> bool:
+        return self.steps_done >= self.steps
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        if self.rng is not None:
+            set_rng(self.rng)
+            self.rng = None
+        self.skips.add(batch.skipped)
+        loss = self.model(batch) if len(batch) else None
+        self.batches_done += 1
+        if loss is None or loss.tokens == 0:
+            return torch.zeros((), device=self.device, requires_grad=True)
+        self.window_tokens += loss.tokens
+        self.window_loss += float(loss.total.detach())
+        return loss.total
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks by DDP, to a mean
+        over all tokens of the step."""
+        counts = torch.tensor([self.window_tokens, self.window_loss], dtype=torch.float64, device=self.device)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(counts)
+        tokens, loss = counts.tolist()
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
+        gradients = [p.grad for p in gradient_parameters(self.optimizers().optimizer) if p.grad is not None]
+        torch._foreach_mul_(gradients, scale)
+        self.window_tokens, self.window_loss = 0, 0.0
+        self.steps_done = self.trainer.global_step + 1
+        self._log_step(loss / max(tokens, 1.0), tokens)
+
+    def _log_step(self, loss: float, tokens: float) -> None:
+        step = self.first_step + self.trainer.global_step + 1
+        rate = max(group["lr"] for group in self.optimizers().optimizer.param_groups)
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("lr", rate, prog_bar=True, logger=False)
+        if step % self.trainer.log_every_n_steps == 0 or self.trainer.global_step + 1 == self.steps:
+            self.log_dict({"step": float(step), "train/loss": loss, "train/lr": rate, "train/step_tokens": tokens})
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = make_optimizer(self.model, self.stage)
+        factor = warmup_cosine(self.steps, self.stage.warmup_ratio, self.stage.final_lr_ratio)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def state(self) -> dict[str, Any]:
+        """How far the run is: what ``state.json`` of a checkpoint says."""
+        return {
+            "stage": self.name,
+            "stage_number": self.number,
+            "step": self.steps_done,
+            "finished": self.finished,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = {}  # the parts have files of their own
+        checkpoint["vlframe"] = self.state()
+        checkpoint["batches_done"] = self.batches_done
+        checkpoint["steps_done"] = self.steps_done
+        checkpoint["rng"] = get_rng()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches_done = checkpoint["batches_done"]
+        self.steps_done = checkpoint["steps_done"]
+        self.rng = checkpoint["rng"]
+
+
+def get_rng() -> dict[str, Any]:
+    """torch's random state, as tensors: nothing else in a run draws random numbers."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_rng(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all([item.cpu() for item in state["cuda"]])

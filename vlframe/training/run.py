@@ -1,0 +1,225 @@
+"""``vlframe train``: an ordered list of stages, then the evaluation."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer, TQDMProgressBar
+from omegaconf import DictConfig, OmegaConf
+
+from vlframe.data.module import StageData
+from vlframe.data.skips import SkipLog
+from vlframe.errors import ConfigError
+from vlframe.registry import Registry
+from vlframe.runs.checkpoint import Checkpoint, checkpoints
+from vlframe.runs.folder import RunFolder, write_json
+from vlframe.runs.log import log, log_to
+from vlframe.runs.session import Session, checked, open_session, restore
+from vlframe.training.callbacks import SaveCheckpoints, Throughput
+from vlframe.training.checkpoint import PartsCheckpointIO
+from vlframe.training.metrics_file import MetricsFile
+from vlframe.training.module import StageModule
+from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def train(config: DictConfig, registry: Registry) -> RunFolder:
+    """Run every stage of a config in its folder, then its benchmark. ``resume`` goes on where a folder stopped."""
+    if config.resume:
+        folder = RunFolder.open(config.resume)
+        config = checked(folder.read_config(), {}, registry)
+    else:
+        check_stages(config)
+        folder = None
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    session = open_session(config, registry)  # a composition that does not fit leaves no folder behind
+    folder = folder or RunFolder.create(config, registry)
+    quiet_lightning()
+    with log_to(folder):
+        log.info("run %s", folder.path)
+        loggers = make_loggers(config, folder)
+        finished = Run(session, folder, loggers).stages()
+        if finished and config.benchmark is not None:
+            from vlframe.evaluation.run import evaluate_session
+
+            evaluate_session(session, folder, loggers)
+        close_loggers(loggers)
+        log.info("done: %s", folder.path) if finished else log.info("stopped early; go on with resume=%s", folder.path)
+    return folder
+
+
+class Run:
+    """The stages of a session, in order, from wherever its folder says it is."""
+
+    def __init__(self, session: Session, folder: RunFolder, loggers: list[Any]) -> None:
+        self.session = session
+        self.config = session.config
+        self.folder = folder
+        self.skips = SkipLog(folder.quarantine)
+        found = checkpoints(folder)
+        self.resumed: Checkpoint | None = found[-1] if found else None
+        if self.resumed is not None:
+            restore(session, self.resumed)
+        self.loggers = loggers
+
+    def stages(self) -> bool:
+        """Run what is left. False when the time was up before the end."""
+        first_step = 0
+        for number, name in enumerate(self.config.stages):
+            outcome = self._stage(number, name, first_step)
+            first_step += outcome.steps
+            if not outcome.finished:
+                return False
+        log.info("%s", self.skips)
+        return True
+
+    def _stage(self, number: int, name: str, first_step: int) -> StageModule:
+        stage = self.config.stages[name]
+        data = StageData(
+            self._rows(stage), stage, self.config.loader, seed=self.config.seed + number, world=self._world()
+        )
+        module = StageModule(
+            self.session.model,
+            stage,
+            name=name,
+            number=number,
+            steps=data.steps,
+            first_step=first_step,
+            skips=self.skips,
+        )
+        if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
+            module.steps_done = data.steps
+            return module
+        self._announce(name, prepare_parts(self.session.model, stage), data)
+        precision = RunPrecision(self.session.model, self.config.trainer.precision)
+        precision.apply()
+        resumed_here = self.resumed if self.resumed and self.resumed.stage_number == number else None
+        trainer = self._trainer(stage, PartsCheckpointIO(self.session.model, self.config, number, precision))
+        self.loggers[0].cut_after(first_step + (resumed_here.step if resumed_here else 0))
+        trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
+        precision.restore()
+        return module
+
+    def _rows(self, stage: Any) -> Any:
+        dataset = stage.data if stage.data is not None else self.config.dataset
+        return self.session.rows(self.session.registry.build("dataset", dataset), answers=True)
+
+    def _world(self) -> int:
+        return max(1, int(self.config.trainer.devices))
+
+    def _trainer(self, stage: Any, io: PartsCheckpointIO) -> Trainer:
+        settings = self.config.trainer
+        callbacks = [
+            SaveCheckpoints(self.folder, every=settings.checkpoint_every, keep=settings.keep_checkpoints),
+            Throughput(),
+            *instantiate(self.config.callbacks),
+        ]
+        if settings.max_time:
+            callbacks.append(Timer(_duration(settings.max_time)))
+        if settings.progress:
+            callbacks.append(TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 100))
+        return Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=settings.strategy,
+            precision=PRECISION[settings.precision],
+            max_epochs=1,
+            accumulate_grad_batches=stage.accumulate,
+            gradient_clip_val=stage.clip or None,
+            log_every_n_steps=settings.log_every,
+            logger=self.loggers,
+            callbacks=callbacks,
+            plugins=[io],
+            default_root_dir=str(self.folder.path),
+            enable_checkpointing=False,
+            enable_progress_bar=settings.progress,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+
+    def _announce(self, name: str, rows: list[PartSummary], data: StageData) -> None:
+        log.info("stage %s: %d steps on %d samples", name, data.steps, len(data.rows))
+        for row in rows:
+            counts = f"{row.trained:>13,} of {row.parameters:>13,} parameters"
+            log.info("  %-16s %-7s %s%s", row.part, row.mode, counts, f"  lr {row.lr:g}" if row.trained else "")
+        tables = json.loads(self.folder.parameters.read_text()) if self.folder.parameters.is_file() else {}
+        tables[name] = {row.part: {key: value for key, value in asdict(row).items() if key != "part"} for row in rows}
+        write_json(self.folder.parameters, tables)
+
+
+def check_stages(config: DictConfig) -> None:
+    """What can be seen to be wrong before anything is built."""
+    if not config.stages:
+        raise ConfigError("the run has no stages; choose an experiment (experiment=quickstart) or add stages.<name>")
+    for name, stage in config.stages.items():
+        if stage.data is None and config.dataset is None:
+            raise ConfigError(f"stage {name!r} has no data; choose a dataset (dataset=conversations dataset.path=…)")
+
+
+def make_loggers(config: DictConfig, folder: RunFolder) -> list[Any]:
+    """The CSV that is always there, then the configured ones with the run's config."""
+    own = {"save_dir": str(folder.path), "version": folder.path.name}
+    loggers = [MetricsFile(folder.metrics_csv), *instantiate(config.logger, own)]
+    for logger in loggers[1:]:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+    return loggers
+
+
+def close_loggers(loggers: list[Any]) -> None:
+    """A W&B run stays open until told, and would swallow the next job of a multirun."""
+    for logger in loggers:
+        logger.finalize("success")
+        if type(logger).__name__ == "WandbLogger":
+            logger.experiment.finish()
+
+
+def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any]:
+    """Lightning loggers and callbacks by ``_target_``: the one place where a config names a class.
+
+    ``more`` are keyword arguments for those whose class takes them.
+    """
+    from hydra.utils import get_class
+    from hydra.utils import instantiate as hydra_instantiate
+
+    built = []
+    for name, item in configs.items():
+        target = str(item.get("_target_", ""))
+        if not target.startswith(("lightning.pytorch.loggers.", "lightning.pytorch.callbacks.")):
+            raise ConfigError(
+                f"{name} has the _target_ {target!r}; only lightning.pytorch.loggers and lightning.pytorch.callbacks "
+                f"can be named there"
+            )
+        taken = inspect.signature(get_class(target)).parameters
+        built.append(hydra_instantiate(item, **{key: value for key, value in (more or {}).items() if key in taken}))
+    return built
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        days, hours, minutes, seconds = (int(part) for part in text.split(":"))
+    except ValueError as error:
+        raise ConfigError(f"trainer.max_time is {text!r}; write DD:HH:MM:SS") from error
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def quiet_lightning() -> None:
+    """Without its reports of devices that were not found, and advice that does not apply here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # our data module is
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")  # frozen parts are
