@@ -1,4 +1,4 @@
-"""vlframe on the command line. A command's module is imported only when it runs; ``--help`` and ``list`` load no torch."""
+"""vlframe on the command line. A command's module is imported when it runs; ``--help`` and ``list`` load no torch."""
 
 import json
 import os
@@ -13,7 +13,7 @@ vlframe: swappable parts for Video-LLMs
   vlframe train -m experiment=quickstart connector=stc,qformer,pool
   vlframe evaluate run=runs/quickstart/<id>       score a run again
   vlframe predict run=runs/quickstart/<id> media=clip.mp4 prompt="Which way does it move?"
-  vlframe plan model=videollama2_7b               check that the parts fit, count tokens and parameters; reads no weights
+  vlframe plan model=videollama2_7b               check that the parts fit, count tokens; reads no weights
   vlframe list [kind] [--json]                    the components that are installed, and who offers them
 
   vlframe train --help                            the options of every group; --cfg job prints the composed config

@@ -4,13 +4,11 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, field
 from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from vlframe.contracts import planning
 from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.hooks import KINDS, Component
 from vlframe.plugins import Plugin, find_plugins
@@ -26,8 +24,7 @@ class Row:
     def load_class(self) -> type:
         module_name, class_name = self.component.path.split(":")
         try:
-            with _off_the_meta_device():
-                return getattr(import_module(module_name), class_name)
+            return getattr(import_module(module_name), class_name)
         except Exception as error:  # a stranger's code; say whose it is
             name = f"{self.component.kind} {self.component.name!r}"
             raise PluginError(
@@ -37,7 +34,7 @@ class Row:
 
     @cached_property
     def schema(self) -> type:
-        """A dataclass of the row's parameters with its defaults, led by ``name``: what Hydra checks a config against."""
+        """A dataclass of the row's parameters and defaults, led by ``name``: what Hydra checks a config against."""
         params = self.component.params
         fields: list[Any] = [("name", str, field(default=self.component.name))]
         if params is None:
@@ -68,8 +65,8 @@ class Registry:
         if key in self._rows:
             first = self._rows[key].plugin
             raise PluginError(
-                f"two plugins offer the {key[0]} {key[1]!r}: {first.name} (from {first.distribution} {first.version}) and "
-                f"{row.plugin.name} (from {row.plugin.distribution} {row.plugin.version}); uninstall or rename one"
+                f"two plugins offer the {key[0]} {key[1]!r}: {first.name} (from {first.distribution} {first.version}) "
+                f"and {row.plugin.name} (from {row.plugin.distribution} {row.plugin.version}); uninstall or rename one"
             )
         self._rows[key] = row
 
@@ -110,7 +107,7 @@ class Registry:
         return message
 
     def check(self, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The config of a component, checked against its row's types; keys with no value named. Returns plain values."""
+        """The config of a component as plain values, checked against its row's types."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
@@ -152,17 +149,8 @@ class Registry:
         return cls(**values)
 
 
-def _off_the_meta_device() -> AbstractContextManager[Any]:
-    """Modules first imported by a plan keep their own constants real: torchaudio's fbank has one at its top."""
-    if not planning():
-        return nullcontext()
-    import torch
-
-    return torch.device("cpu")
-
-
 def _default(item: dataclasses.Field, params: Any) -> Any:
-    """A field with the default of the row: that of the instance, or of the dataclass, or none ('???' in Hydra's words)."""
+    """A field with the row's default: that of the instance, or of the dataclass, or none (Hydra's '???')."""
     if not isinstance(params, type):
         value = getattr(params, item.name)
         return field(default_factory=lambda value=value: value) if value.__hash__ is None else field(default=value)

@@ -114,8 +114,8 @@ def _check_room(result: Plan, config: Mapping[str, Any]) -> None:
         ) from error
     if tokens + LEAST_TEXT > result.context:
         raise ConfigError(
-            f"{result.frames} frames become {tokens} media tokens (connector {name!r} on a {grid} grid), which leaves no "
-            f"room for text in a context of {result.context}; use fewer media.frames, a connector that gives fewer "
+            f"{result.frames} frames become {tokens} media tokens (connector {name!r} on a {grid} grid), which leaves "
+            f"no room for text in a context of {result.context}; use fewer media.frames, a connector that gives fewer "
             f"tokens, or a larger text.context"
         )
 

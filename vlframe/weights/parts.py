@@ -49,7 +49,7 @@ def save_parts(
     modes: Mapping[str, set[str]],
     originals: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
-    """``<part>.safetensors`` for every part that has something to hold. ``originals`` replace rounded frozen weights."""
+    """``<part>.safetensors`` for every part that has something to hold; ``originals`` replace rounded weights."""
     for name, part in model.parts.items():
         tensors = owned_tensors(part, configs[name], modes[name]) | dict(originals.get(name, {}))
         tensors = {key: tensors[key] for key in owned_tensors(part, configs[name], modes[name])}
