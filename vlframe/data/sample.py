@@ -31,7 +31,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation. Its texts hold a tag (``<video>``, ``<image>``, ``<audio>``) for each item of ``media``, in order.
+    """A conversation. Its texts hold a tag (``<video>``, ``<image>``, ``<audio>``) for each item of ``media``.
 
     ``answer`` and ``options`` are for benchmarks: the right answer, and all that may be chosen from. ``category``
     groups the scores.

@@ -1,0 +1,99 @@
+"""A run's folder: what was asked, with which versions, and everything that came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vlframe.errors import ConfigError
+from vlframe.registry import Registry
+
+
+class RunFolder:
+    """``runs/<experiment>/<time>-<short id>/`` and the names of the files in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.versions = path / "versions.json"
+        self.metrics_json = path / "metrics.json"
+        self.metrics_csv = path / "metrics.csv"
+        self.predictions = path / "predictions.jsonl"
+        self.quarantine = path / "quarantine.jsonl"
+        self.parameters = path / "parameters.json"
+        self.checkpoints = path / "checkpoints"
+        self.log = path / "run.log"
+
+    @classmethod
+    def create(cls, config: DictConfig, registry: Registry) -> RunFolder:
+        """A new folder with the resolved config and the versions of everything in it."""
+        stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        folder = cls(Path(config.runs) / config.name / stamp)
+        folder.path.mkdir(parents=True)
+        folder.checkpoints.mkdir()
+        write_text(folder.config, OmegaConf.to_yaml(config, resolve=True))
+        write_json(folder.versions, versions(registry))
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """The folder of a run that there is."""
+        folder = cls(Path(path))
+        if not folder.config.is_file():
+            raise ConfigError(f"{path} is no run folder: it has no config.yaml; runs are in runs/<experiment>/<id>")
+        return folder
+
+    def read_config(self) -> DictConfig:
+        loaded = OmegaConf.load(self.config)
+        assert isinstance(loaded, DictConfig)
+        return loaded
+
+
+def versions(registry: Registry) -> dict[str, Any]:
+    """Plugins, packages, Python, platform and git commit of this process."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "git_commit": git_commit(),
+        "plugins": {plugin.name: plugin.version for plugin in registry.plugins},
+        "packages": dict(sorted((item.name, item.version) for item in distributions() if item.name)),
+    }
+
+
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit of a working tree, with ``-dirty`` when it has changes; None outside of one."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except OSError:  # no git on this machine
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all: written aside, flushed, renamed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(aside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def append_jsonl(path: Path, rows: list[Mapping[str, Any]]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
