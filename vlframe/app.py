@@ -1,6 +1,7 @@
 """The only file that knows Hydra: the conf folder, the search path, typed options, and its errors in our words."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -11,8 +12,9 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -20,7 +22,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vlframe import config as schema
 from vlframe.cli import plugin_arguments
 from vlframe.errors import ConfigError, PluginError, UnknownName, UserError, did_you_mean
-from vlframe.folders import conf_folder
+from vlframe.folders import cache_folder, conf_folder
 from vlframe.hooks import KINDS
 from vlframe.plugins import refuse_broken
 from vlframe.registry import Registry
@@ -32,13 +34,17 @@ TASKS = {
     "evaluate": ("evaluate", "vlframe.evaluation.run:evaluate_command"),
     "predict": ("predict", "vlframe.evaluation.predict:predict_command"),
 }
+FREE_TEXT = ("prompt", "media")  # keys whose values are a person's words and file names, not Hydra's grammar
+
+# ``${cache:weights/x}`` in a config is a file of vlframe's cache folder, wherever that is on this machine.
+OmegaConf.register_new_resolver("cache", lambda path: str(cache_folder() / path), replace=True)
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
     """Compose the config of a command from its command line, and do it (once, or once per job of ``-m``)."""
     registry = open_registry(*plugin_arguments(arguments))
     config_name, path = TASKS[command]
-    arguments, absent = _split_absent(arguments)
+    arguments, absent = _split_absent(_quoted(arguments))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     before = sys.argv
     sys.argv = [f"vlframe {command}", *arguments]
@@ -58,7 +64,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
 def compose(config_name: str, overrides: Sequence[str], registry: Registry) -> DictConfig:
     """The config that a command line would give; for tests and for people in a notebook."""
     _offer(registry)
-    overrides, absent = _split_absent(overrides)
+    overrides, absent = _split_absent(_quoted(overrides))
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra.compose(config_name, overrides, return_hydra_config=True)
@@ -90,6 +96,22 @@ def _task(
             errors.append(error)
 
     return task
+
+
+def _quoted(arguments: Sequence[str]) -> list[str]:
+    """Free text in Hydra's quotes: a question may hold commas, apostrophes, tags, any script.
+
+    A ``[list]`` of files, ``media=null``, and what its writer has put in quotes stay as they are.
+    """
+    quoted = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        hydras_own = key == "media" and (value.startswith("[") or value == "null")
+        if key in FREE_TEXT and equals and not hydras_own and not re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
+            literal = value.replace("${", r"\${")  # no interpolation
+            argument = f"{key}={QuotedString(literal, Quote.single).with_quotes()}"
+        quoted.append(argument)
+    return quoted
 
 
 def _split_absent(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -156,7 +178,7 @@ def _offer(registry: Registry) -> None:
 
 
 def _set_aside_untyped(registry: Registry) -> None:
-    """Parameters that OmegaConf cannot type, or whose default is not of their type, are their plugin's failure alone."""
+    """Parameters that cannot be typed, or whose default is not of their type, are their plugin's failure alone."""
     for row in list(registry.rows()):
         try:
             OmegaConf.structured(row.schema)
@@ -193,6 +215,9 @@ def _refuse_presets_named_like_rows(registry: Registry, folders: Sequence[tuple[
 
 def explain(error: Exception, registry: Registry) -> UserError:
     """One clear message: which key or name, what is wrong with it, what is allowed."""
+    if isinstance(error, OverrideParseException):
+        reason = str(error).splitlines()[0]
+        return ConfigError(f"{error.override!r} cannot be read: {reason} (quote it for the shell, like 'key=[1,2]')")
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error, registry)

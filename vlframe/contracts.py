@@ -36,11 +36,11 @@ def planning() -> bool:
 @contextmanager
 def plan() -> Iterator[None]:
     """Everything constructed inside lives on the meta device and reads no weights."""
-    import torch
+    from vlframe.meta_device import MetaDevice
 
     token = _PLANNING.set(True)
     try:
-        with torch.device("meta"):
+        with MetaDevice():
             yield
     finally:
         _PLANNING.reset(token)

@@ -1,5 +1,8 @@
 """Compositions: everything that ships fits, and what does not fit says why before anything is read."""
 
+import subprocess
+import sys
+
 import pytest
 
 from vlframe.app import compose
@@ -95,3 +98,18 @@ def test_an_ill_typed_or_unknown_key_is_refused_with_its_name(registry) -> None:
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
 def test_primary_configs_compose(command: str, registry) -> None:
     assert compose(command, [], registry) is not None
+
+
+def test_planning_leaves_no_module_without_data() -> None:
+    """A library imported while planning keeps its module-level tensors (torchaudio's kaldi has one)."""
+    code = """
+import sys
+from vlframe.app import compose, open_registry
+from vlframe.model.compose import make_plan
+registry = open_registry()
+assert "torchaudio.compliance.kaldi" not in sys.modules
+make_plan(compose("train", ["llm=tiny"], registry), registry)
+import torchaudio.compliance.kaldi as kaldi
+assert kaldi.EPSILON.device.type == "cpu"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vlframe.data.collate import Collate
+from vlframe.data.loader import data_loader
 from vlframe.data.order import BatchOrder, SampleOrder
 from vlframe.data.prepare import Prepare
 
@@ -58,15 +58,3 @@ class StageData(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.batches_done = state_dict["batches_done"]
-
-
-def data_loader(rows: Prepare, config: LoaderConfig, **options: Any) -> DataLoader:
-    """A DataLoader that takes nothing from torch's global random state."""
-    return DataLoader(
-        rows,  # type: ignore[arg-type]
-        num_workers=config.workers,
-        prefetch_factor=config.prefetch if config.workers else None,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),
-        **options,
-    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 from vlframe.data.collate import Collate
-from vlframe.data.module import data_loader
+from vlframe.data.loader import data_loader
 from vlframe.data.sample import Sample
 from vlframe.data.skips import SkipLog
 from vlframe.errors import DataError
@@ -94,7 +94,7 @@ def ask(
     with inference(session.config, device):
         for batch, answers_BG in _answers(session, loader, device, benchmark.max_new_tokens):
             skips.add(batch.skipped)
-            texts = tokenizer.batch_decode(answers_BG, skip_special_tokens=True)
+            texts = tokenizer.batch_decode(answers_BG, skip_special_tokens=True) if len(batch) else []
             predictions += [
                 _read(by_id[name], text, benchmark) for name, text in zip(batch.samples, texts, strict=True)
             ]

@@ -13,6 +13,7 @@ from vlframe.data.skips import SkipLog
 from vlframe.errors import ConfigError
 from vlframe.evaluation.evaluate import ask, metrics
 from vlframe.evaluation.wandb_table import log_predictions
+from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, write_json, write_text
 from vlframe.runs.log import log, log_to
 from vlframe.runs.session import Session, load_run
@@ -47,7 +48,7 @@ def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any]
     blind = None
     if settings.blind:
         blind = ask(session, benchmark, SkipLog(), batch_size=settings.batch_size, withhold=list(TAGS))
-    scores = metrics(seeing, blind, skips.counts)
+    scores = metrics(seeing, blind, skips.counts) | cost(session, folder)
     write_json(folder.metrics_json, scores)
     lines = [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
     write_text(folder.predictions, "".join(lines))
@@ -57,6 +58,18 @@ def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any]
         logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(session.config))
     log_predictions(loggers, seeing.predictions, settings.media_in_tables)
     return scores
+
+
+def cost(session: Session, folder: RunFolder) -> dict[str, float | int]:
+    """What the scores were had for: tokens, parameters, seconds of training."""
+    ends = {item.stage: item.seconds for item in checkpoints(folder)}  # the last of each stage
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in session.model.parts.items()}
+    return {
+        "tokens_per_clip": session.plan.tokens("video", session.plan.frames),
+        "parameters": sum(sizes.values()),
+        **{f"parameters/{name}": count for name, count in sizes.items()},
+        "train_seconds": sum(ends.values()),
+    }
 
 
 def build_benchmark(session: Session) -> Benchmark:

@@ -38,6 +38,7 @@ class Checkpoint:
     stage_number: int
     step: int  # optimizer steps of the stage
     finished: bool  # the stage is over
+    seconds: float  # that the stage has been trained for, over all its resumptions
 
 
 def checkpoints(folder: RunFolder) -> list[Checkpoint]:

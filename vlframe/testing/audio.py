@@ -26,6 +26,7 @@ def check_audio_encoder(
     """Over sounds of ``seconds``, and of the longest it hears and more; choose parameters for which that is short."""
     subject = Subject("audio_encoder", component, params or {}, plugins)
     planned, built = subject.plan(), subject.build()
+    subject.check_source()
     for part in (planned, built):
         subject.attribute(part, "dim", int, "the width of its features")
         front = subject.attribute(part, "audio", object, "how sound becomes its input")
@@ -35,14 +36,10 @@ def check_audio_encoder(
     longest = float(built.audio.seconds)
     cut, longer = _features(subject, built.audio, longest), _features(subject, built.audio, longest * 1.3)
     if cut.shape != longer.shape:
-        subject.fail(
-            f"audio.features of more than audio.seconds = {longest:g} gives {len(longer)} frames, not {len(cut)}"
-        )
-    lengths = {
-        len(item): item for value in seconds if value < longest for item in [_features(subject, built.audio, value)]
-    }
+        subject.fail(f"audio.features of more than {longest:g} s gives {len(longer)} frames, and of that {len(cut)}")
+    sounds = [_features(subject, built.audio, value) for value in seconds if value < longest]
     cases = []
-    for count, features_FM in (lengths | {len(cut): cut}).items():
+    for count, features_FM in {len(features_FM): features_FM for features_FM in [*sounds, cut]}.items():
         steps = _count(subject, built, "steps", count)
         if _count(subject, planned, "steps", count) != steps or planned.dim != built.dim:
             subject.fail(f"tells another dim or steps({count}) while planning than when built")
@@ -57,9 +54,7 @@ def _features(subject: Subject, front: Any, seconds: float) -> Tensor:
     with subject.doing(f"audio.features of {seconds:g} s"):
         features_FM, again_FM = front.features(waveform_L), front.features(waveform_L)
     if features_FM.ndim != 2 or not features_FM.is_floating_point() or not features_FM.isfinite().all():
-        subject.fail(
-            f"audio.features gives shape {tuple(features_FM.shape)} {features_FM.dtype}; it must be float F x M"
-        )
+        subject.fail(f"audio.features gives {features_FM.dtype} {tuple(features_FM.shape)}; it must be finite, F x M")
     if not torch.equal(features_FM, again_FM):
         subject.fail("audio.features differs from call to call")
     return features_FM

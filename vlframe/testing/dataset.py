@@ -35,16 +35,12 @@ def check_dataset(
             sample, again = dataset[index], dataset[index]
         check_sample(subject, sample, f"sample {index}", files=files)
         if sample != again:
-            subject.fail(
-                f"sample {index} differs from one look to the next; randomness belongs to the run, by its seed"
-            )
+            subject.fail(f"sample {index} differs from one look to the next; chance belongs to the run, by its seed")
         if sample.id in seen:
             subject.fail(f"samples {seen[sample.id]} and {index} have the same id {sample.id!r}")
         seen[sample.id] = index
         if sample.answer is None and not any(turn.role == "assistant" for turn in sample.turns):
-            subject.fail(
-                f"sample {index} has neither an assistant's turn nor an answer: nothing to learn, nor to score"
-            )
+            subject.fail(f"sample {index} has neither an assistant's turn nor an answer: nothing to learn or score")
     try:
         dataset[length]
     except IndexError:

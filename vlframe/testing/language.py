@@ -25,6 +25,7 @@ def check_llm(
     """The output head, which ``forward`` leaves out, is checked apart; it need not be named in ``unused``."""
     subject = Subject("llm", component, params or {}, plugins)
     planned, built = subject.plan(), subject.build()
+    subject.check_source()
     for part in (planned, built):
         subject.attribute(part, "dim", int, "the width of its embeddings")
         subject.attribute(part, "context", int, "the longest sequence it was made for")
@@ -84,9 +85,7 @@ def _check_vocabulary(subject: Subject, llm: Any) -> None:
     if tuple(embeds_BSE.shape) != (*ids_BS.shape, llm.dim):
         subject.fail(f"embed of {tuple(ids_BS.shape)} ids gives {tuple(embeds_BSE.shape)}, with a dim of {llm.dim}")
     if logits_BSV.shape[:2] != ids_BS.shape or logits_BSV.shape[-1] < len(tokenizer):
-        subject.fail(
-            f"logits give {tuple(logits_BSV.shape)} for {tuple(ids_BS.shape)} tokens of {len(tokenizer)} words"
-        )
+        subject.fail(f"logits give {tuple(logits_BSV.shape)} for {tuple(ids_BS.shape)} ids of {len(tokenizer)} words")
     if logits_V.shape != logits_BSV.shape[-1:] or not torch.allclose(logits_V, logits_BSV[0, -1], atol=TOLERANCE):
         subject.fail("logits of one hidden state differ from those of the same state inside a batch")
 

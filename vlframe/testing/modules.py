@@ -102,9 +102,7 @@ def _check_planned(subject: Subject, planned: Any, module: Any) -> None:
             subject.fail(f"is a {type(part).__name__}; it must be a torch.nn.Module")
     real = [name for name, parameter in planned.named_parameters() if parameter.device.type != "meta"]
     if real:
-        subject.fail(
-            f"has real memory for {', '.join(real[:4])} on the meta device: no weights while vlframe.planning()"
-        )
+        subject.fail(f"has real memory for {', '.join(real[:4])} on the meta device: none while vlframe.planning()")
     expected = {name: tuple(item.shape) for name, item in module.named_parameters()}
     found = {name: tuple(item.shape) for name, item in planned.named_parameters()}
     if found != expected:

@@ -78,9 +78,7 @@ def _check_row(row: Row) -> None:
     parameters = [key for key in OmegaConf.structured(row.schema) if key != "name"]
     neighbours = NEIGHBOURS.get(kind, ())
     if taken := [key for key in parameters if key in NEIGHBOURS["connector"]]:
-        raise ContractError(
-            f"{label} has the parameters {', '.join(taken)}; widths come from the neighbours when built"
-        )
+        raise ContractError(f"{label} has the parameters {', '.join(taken)}; widths come from its neighbours")
     try:
         signature = inspect.signature(row.load_class())
     except UserError as error:
@@ -89,9 +87,7 @@ def _check_row(row: Row) -> None:
     if "source" not in parameters:
         return
     if getattr(row.schema(), "source", None) not in (None, "???"):
-        raise ContractError(
-            f"{label} has a default source; random weights by default, and a preset that names a source"
-        )
+        raise ContractError(f"{label} has a default source; weights are random by default, and presets name sources")
 
 
 def _check_signature(label: str, signature: inspect.Signature, given: set[str]) -> None:
@@ -99,13 +95,13 @@ def _check_signature(label: str, signature: inspect.Signature, given: set[str]) 
         signature.bind(**dict.fromkeys(given))
     except TypeError as error:
         raise ContractError(
-            f"{label}: its class does not take its own parameters ({error}); it is called with {', '.join(sorted(given))}"
+            f"{label}: its class does not take its own parameters ({error}); called with {', '.join(sorted(given))}"
         ) from error
     defaults = [key for key, item in signature.parameters.items() if item.default is not item.empty]
     if defaults:
         raise ContractError(
-            f"{label}: the class has a second default for {', '.join(defaults)}; the dataclass of parameters is the only "
-            "home of defaults"
+            f"{label}: the class has a second default for {', '.join(defaults)}; their one home is the "
+            "dataclass of parameters"
         )
 
 

@@ -86,9 +86,7 @@ def _check_frames(subject: Subject, reader: Any, path: Path) -> None:
         with subject.doing(f"frames({list(indices)})"):
             some_TYXC = reader.frames(path, indices)
         if not np.array_equal(some_TYXC, all_TYXC[list(indices)]):
-            subject.fail(
-                f"frames({list(indices)}) are not the same frames of the clip read from its start, in that order"
-            )
+            subject.fail(f"frames({list(indices)}) are not the same frames, in that order, as those of the whole clip")
 
 
 def _check_sound(subject: Subject, reader: Any, path: Path) -> None:
@@ -98,9 +96,7 @@ def _check_sound(subject: Subject, reader: Any, path: Path) -> None:
         if waveform_L.dtype != np.float32 or waveform_L.ndim != 1 or np.abs(waveform_L).max() > 1:
             subject.fail(f"audio gives {waveform_L.dtype} {waveform_L.shape}; it must be mono float32 in [-1, 1]")
         if abs(len(waveform_L) / rate - seconds) > 0.1:
-            subject.fail(
-                f"audio from {start} to {end} gives {len(waveform_L) / rate:.2f} s at {rate} Hz, not {seconds}"
-            )
+            subject.fail(f"audio from {start} to {end} gives {len(waveform_L) / rate:.2f} s, not {seconds}")
         spectrum = np.abs(np.fft.rfft(waveform_L))
         loudest = spectrum.argmax() * rate / len(waveform_L)
         if abs(loudest - 440) > 5:

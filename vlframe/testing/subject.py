@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
@@ -61,6 +61,21 @@ class Subject:
         """On the meta device, as a composition is planned."""
         with plan():
             return self.build(**neighbours)
+
+    def check_source(self) -> None:
+        """A plan of a pretrained component asks for no weights, so that a composition is checked without them."""
+        named = isinstance(self.component, str)
+        parameters = self.registry.row(self.kind, self.component).schema.__annotations__ if named else self.params
+        if "source" not in parameters:
+            return
+        try:
+            replace(self, params={**self.params, "source": "no/such/weights"}).plan()
+        except Exception as error:
+            cause = error.__cause__ or error
+            self.fail(
+                f"a plan with a source that is not here fails with {type(cause).__name__}: {cause}; while "
+                "vlframe.planning() it must build the architecture that its parameters spell out, and read no weights"
+            )
 
     def attribute(self, part: Any, name: str, types: type | tuple[type, ...], meaning: str) -> Any:
         """An attribute that a neighbour reads."""

@@ -34,6 +34,7 @@ def check_encoder(
     """``unused`` names parameters (or modules) that have no part in the output; ``plugins`` are single files."""
     subject = Subject("encoder", component, params or {}, plugins)
     planned, built = subject.plan(), subject.build()
+    subject.check_source()
     for part in (planned, built):
         subject.attribute(part, "dim", int, "the width of its features")
         pixels = subject.attribute(part, "pixels", PixelSpec, "a vlframe.PixelSpec: how frames become its input")
@@ -101,9 +102,7 @@ def _tokens(subject: Subject, connector: Any, grid: VideoGrid) -> int | None:
             "vlframe.ConfigError that says why"
         )
     if not isinstance(count, int) or count < 1:
-        subject.fail(
-            f"tokens({grid}) is {count!r}; it must be a number of tokens, at least 1, or a vlframe.ConfigError"
-        )
+        subject.fail(f"tokens({grid}) is {count!r}; it must be a number of tokens, 1 or more, or a vlframe.ConfigError")
     return count
 
 
@@ -112,7 +111,7 @@ def _check_still(subject: Subject, connector: nn.Module, grids: Sequence[VideoGr
         return
     if not connector.expands_images:
         subject.fail("has still(), which is never asked, because expands_images is False")
-    for plane in {(grid.height, grid.width, grid.sequence) for grid in grids}:
+    for plane in dict.fromkeys((grid.height, grid.width, grid.sequence) for grid in grids):
         features_BHWD = noise(2, *plane[:2], in_dim)
         for frames in (1, 2, 3, 4, 8):
             if _tokens(subject, connector, VideoGrid(frames, *plane)) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,12 +49,15 @@ class StageModule(LightningModule):
         self.skips = skips
         self.strict_loading = False  # weights are read beforehand, from the parts' own files
         self.rng: dict[str, Any] | None = None
+        self.seconds_before = 0.0  # of training, in the processes before this one
+        self.started = time.perf_counter()
         self.window_tokens = 0
         self.window_loss = 0.0
         self.batches_done = 0
 
     def on_train_start(self) -> None:
         set_modes(self.model, self.stage)
+        self.started = time.perf_counter()
 
     @property
     def finished(self) -> bool:
@@ -106,6 +110,7 @@ class StageModule(LightningModule):
             "stage_number": self.number,
             "step": self.steps_done,
             "finished": self.finished,
+            "seconds": self.seconds_before + time.perf_counter() - self.started,
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -113,11 +118,13 @@ class StageModule(LightningModule):
         checkpoint["vlframe"] = self.state()
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
+        checkpoint["seconds"] = self.state()["seconds"]
         checkpoint["rng"] = get_rng()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
         self.steps_done = checkpoint["steps_done"]
+        self.seconds_before = checkpoint["seconds"]
         self.rng = checkpoint["rng"]
 
 
