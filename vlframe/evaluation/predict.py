@@ -57,4 +57,5 @@ def answer(session: Session, samples: Sequence[Sample], **sampling: Any) -> list
     batch: Batch = Collate(left=True)(items).to(device)
     with inference(session.config, device):
         ids_BG = session.model.generate(batch, **sampling)
-    return session.model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
+    texts = session.model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
+    return [text.strip() for text in texts]  # many chat templates put a space before an answer

@@ -1,0 +1,149 @@
+"""The data set: scenes drawn and balanced, clips written, questions asked."""
+
+import hashlib
+import itertools
+import json
+from pathlib import Path
+from random import Random
+
+import vlframe
+from vlframe import ConfigError, Media, Part, Sample, Turn
+from vlframe_motionqa import folder as folders
+from vlframe_motionqa.questions import QUESTIONS
+from vlframe_motionqa.rendering import Clip
+from vlframe_motionqa.scenes import KINDS, SHARES, SLOTS, SPLITS, Scene, split_of
+
+VERSION = 1  # of the way clips are made; part of the cache folder's name
+DRAWS = 20_000  # before it is said that there are not enough different scenes
+
+
+class MotionQA:
+    """One split. Ids are ``motionqa/<split>/<clip>/<category>``; the samples of a category follow each other."""
+
+    def __init__(
+        self,
+        *,
+        split: str,
+        clips: int,
+        questions: list[str],
+        size: int,
+        seconds: float,
+        fps: int,
+        seed: int,
+        folder: str | None,
+        weights: dict[str, float],
+    ) -> None:
+        _check(split, clips, questions, size, seconds, fps)
+        _check_weights(weights, questions)
+        self.split = split
+        kinds = list(dict.fromkeys(question.scene for name, question in QUESTIONS.items() if name in questions))
+        parameters = {
+            "version": VERSION,
+            "split": split,
+            "clips": clips,
+            "scenes": kinds,
+            "size": size,
+            "seconds": float(seconds),
+            "fps": fps,
+            "seed": seed,
+        }
+        self.clips = draw_clips(split, clips, kinds, seed)
+        self.folder = Path(folder).expanduser() if folder else _cache_folder(parameters)
+        folders.ensure(self.folder, parameters, self.clips)
+        asked = {
+            category: [index for index, clip in enumerate(self.clips) if clip.scene.kind == QUESTIONS[category].scene]
+            for category in QUESTIONS
+            if category in questions
+        }
+        self._asked = [(index, category) for category, indices in asked.items() for index in indices]
+        self.parts = None
+        if weights:
+            ends = list(itertools.accumulate(len(indices) for indices in asked.values()))
+            starts = [0, *ends[:-1]]
+            self.parts = [
+                Part(start, end, weights.get(category, 1.0))
+                for category, start, end in zip(asked, starts, ends, strict=True)
+                if end > start
+            ]
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __getitem__(self, index: int) -> Sample:
+        clip, category = self._asked[index]
+        question = QUESTIONS[category]
+        answer = self.clips[clip].scene.answers()[category]
+        path = folders.clip_path(self.folder, clip)
+        media = [Media("video", path)]
+        if question.hears:
+            media.append(Media("audio", path, track=True))
+        tags = "".join(f"<{item.kind}>" for item in media)
+        return Sample(
+            id=f"motionqa/{self.split}/{clip:06d}/{category}",
+            turns=(Turn("user", f"{tags}\n{question.text}"), Turn("assistant", answer)),
+            media=tuple(media),
+            answer=answer,
+            options=question.options,
+            category=category,
+        )
+
+
+def _check_weights(weights: dict[str, float], questions: list[str]) -> None:
+    unknown = [category for category in weights if category not in questions]
+    if unknown or any(weight < 0 for weight in weights.values()):
+        raise ConfigError(
+            f"dataset 'motionqa': weights is {weights}; it gives a number of at least 0 to some of the questions "
+            f"that are asked: {', '.join(questions)}"
+        )
+
+
+def draw_clips(split: str, clips: int, kinds: list[str], seed: int) -> list[Clip]:
+    """Different scenes of one split, by the kinds' shares, answers balanced (counts differ by one at most)."""
+    random = Random(f"motionqa {seed} {split}")
+    seen: set[Scene] = set()
+    turns = dict.fromkeys(kinds, 0)
+    drawn = []
+    shared = [kind for name in kinds for kind in [name] * SHARES[name]]
+    for kind in itertools.islice(itertools.cycle(shared), clips):
+        drawn.append(Clip.draw(_draw_scene(kind, turns[kind], split, seen, random), random))
+        turns[kind] += 1
+    random.shuffle(drawn)
+    return drawn
+
+
+def _draw_scene(kind: str, turn: int, split: str, seen: set[Scene], random: Random) -> Scene:
+    for _ in range(DRAWS):
+        scene = KINDS[kind].draw(turn, random)
+        if scene not in seen and split_of(scene) == split:
+            seen.add(scene)
+            return scene
+    raise ConfigError(
+        f"dataset 'motionqa': there are not enough different {kind!r} scenes in the {split} split; "
+        f"{len(seen)} scenes were drawn before they ran out: ask for fewer clips, or for more kinds of questions"
+    )
+
+
+def _cache_folder(parameters: dict[str, object]) -> Path:
+    name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
+    return vlframe.cache_folder("motionqa") / name
+
+
+def _check(split: str, clips: int, questions: list[str], size: int, seconds: float, fps: int) -> None:
+    frames = seconds * fps
+    unknown = [name for name in questions if name not in QUESTIONS]
+    problems = [
+        (split not in SPLITS, f"split is {split!r}; it is one of {', '.join(SPLITS)}"),
+        (bool(unknown), f"questions has {', '.join(map(repr, unknown))}; there are {', '.join(QUESTIONS)}"),
+        (not questions, f"questions is empty; there are {', '.join(QUESTIONS)}"),
+        (clips < 1, f"clips is {clips}; at least 1 is needed"),
+        (size % 2 == 1 or not 48 <= size <= 256, f"size is {size}; it is an even number of pixels from 48 to 256"),
+        (fps < 1, f"fps is {fps}; it is a whole number of frames a second, 1 or more"),
+        (
+            frames < 2 * SLOTS or abs(frames / SLOTS - round(frames / SLOTS)) > 1e-6,
+            f"seconds * fps is {seconds:g} * {fps} = {frames:g} frames; it must be a multiple of {SLOTS}, at least "
+            f"{2 * SLOTS}, because a clip has {SLOTS} moments of two frames or more (2 seconds at 8 fps, for instance)",
+        ),
+    ]
+    for wrong, message in problems:
+        if wrong:
+            raise ConfigError(f"dataset 'motionqa': {message}")

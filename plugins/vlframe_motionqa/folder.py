@@ -1,0 +1,105 @@
+"""The folder of clips: written once, whole or not at all, by one process however many ask for it.
+
+It holds ``clips/000000.mp4 …`` and ``manifest.json``, which repeats the parameters and describes every clip. Everything
+is made in a folder beside it, the manifest last, and then renamed. A lock beside it lets other processes wait.
+"""
+
+import fcntl
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vlframe import ConfigError
+from vlframe_motionqa.rendering import Clip, frames_of, waveform_of, write_mp4
+
+MANIFEST = "manifest.json"
+
+
+def clip_path(folder: Path, index: int) -> Path:
+    return folder / "clips" / f"{index:06d}.mp4"
+
+
+def ensure(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> None:
+    """Make ``folder`` hold these clips; nothing is written if it does. A folder that lost something is made again."""
+    if _is_whole(folder, parameters, clips):
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        if _is_whole(folder, parameters, clips):  # another process made it while this one waited
+            return
+        _refuse_strangers(folder)
+        made = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(made, ignore_errors=True)  # what a killed process left
+        _write(made, folder, parameters, clips)
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+
+
+def manifest_of(parameters: dict[str, Any], clips: Sequence[Clip]) -> str:
+    rows = [{"kind": clip.scene.kind, **asdict(clip)} for clip in clips]
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    return f'{{"parameters": {json.dumps(parameters)},\n"clips": [\n{lines}\n]}}\n'
+
+
+def _write(made: Path, folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> None:
+    started = time.monotonic()
+    print(
+        f"motionqa: writing {len(clips)} {parameters['split']} clips to {folder}",
+        end=" ... ",
+        file=sys.stderr,
+        flush=True,
+    )
+    (made / "clips").mkdir(parents=True)
+    frames = round(parameters["seconds"] * parameters["fps"])
+    for index, clip in enumerate(clips):
+        frames_TYXC = frames_of(clip, parameters["size"], frames)
+        waveform_L = waveform_of(clip, parameters["seconds"])
+        write_mp4(clip_path(made, index), frames_TYXC, parameters["fps"], waveform_L)
+    (made / MANIFEST).write_text(manifest_of(parameters, clips))
+    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _is_whole(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> bool:
+    """True for a folder with all its clips; ``ConfigError`` for one that was made with other parameters."""
+    try:
+        text = (folder / MANIFEST).read_text()
+        found = json.loads(text)["parameters"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return False
+    if found != parameters:
+        keys = [key for key in parameters if found.get(key) != parameters[key]]
+        differ = ", ".join(f"{key}: {found.get(key)} there, {parameters[key]} asked" for key in keys)
+        raise ConfigError(
+            f"dataset 'motionqa': {folder} holds clips made with other parameters ({differ}); "
+            "give another folder, or null for a cache folder of its own"
+        )
+    sizes = {path.name: path.stat().st_size for path in (folder / "clips").glob("*.mp4")}
+    return text == manifest_of(parameters, clips) and all(
+        sizes.get(clip_path(folder, index).name) for index in range(len(clips))
+    )
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """A folder is emptied only if nothing but a torn data set of ours is in it."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"dataset 'motionqa': {folder} is a file; give a folder for the clips")
+    strangers = sorted({path.name for path in folder.glob("*")} - {MANIFEST, "clips"})
+    strangers += sorted(path.name for path in (folder / "clips").glob("*") if path.suffix != ".mp4")
+    if strangers:
+        raise ConfigError(
+            f"dataset 'motionqa': {folder} holds other files ({', '.join(strangers[:3])}); give an empty or new folder"
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the system frees the lock of a process that dies."""
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

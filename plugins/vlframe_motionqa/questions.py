@@ -1,0 +1,35 @@
+"""Every question and every answer of MotionQA: one wording and a closed list of one-word answers for each category."""
+
+from dataclasses import dataclass
+
+COLOURS = ("red", "green", "blue", "yellow")
+SHAPES = ("square", "circle", "triangle", "cross")
+DIRECTIONS = ("left", "right", "up", "down")
+COUNTS = ("one", "two", "three", "four")
+MOMENTS = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Question:
+    """``scene`` is the kind of scene it is asked about (see ``scenes``); ``hears`` says that the sound is needed."""
+
+    text: str
+    options: tuple[str, ...]
+    scene: str
+    hears: bool = False
+
+
+QUESTIONS = {
+    "direction": Question("which way does the shape move?", DIRECTIONS, "motion"),
+    "shape": Question("what shape is it?", SHAPES, "motion"),
+    "count": Question("how many times does the shape appear?", COUNTS, "blink"),
+    "colour": Question("what colour is the shape?", COLOURS, "blink"),
+    "order": Question("which colour appears or vanishes first?", COLOURS, "switch"),
+    "sound": Question("does the beep come before or after the flash?", MOMENTS, "beep", hears=True),
+}
+
+
+def vocabulary() -> tuple[list[str], list[str]]:
+    """All question texts and all answer texts there are, each once, in a fixed order."""
+    answers = dict.fromkeys(option for question in QUESTIONS.values() for option in question.options)
+    return [question.text for question in QUESTIONS.values()], list(answers)
