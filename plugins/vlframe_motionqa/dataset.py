@@ -13,7 +13,7 @@ from vlframe_motionqa.questions import QUESTIONS
 from vlframe_motionqa.rendering import Clip
 from vlframe_motionqa.scenes import KINDS, SHARES, SLOTS, SPLITS, Scene, split_of
 
-VERSION = 1  # of the way clips are made; part of the cache folder's name
+VERSION = 2  # of the way clips are made; part of the cache folder's name
 DRAWS = 20_000  # before it is said that there are not enough different scenes
 
 

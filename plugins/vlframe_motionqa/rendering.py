@@ -74,7 +74,9 @@ def waveform_of(clip: Clip, seconds: float) -> np.ndarray:
 def write_mp4(path: Path, frames_TYXC: np.ndarray, fps: int, waveform_L: np.ndarray) -> None:
     """H.264 (yuv420p) and AAC."""
     with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "18"})
+        # Without its look-ahead, which on pictures this small does not always decide alike.
+        steady = {"x264-params": "rc-lookahead=0:b-adapt=0:scenecut=0"}
+        video = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "18", **steady})
         video.height, video.width = frames_TYXC.shape[1:3]
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1

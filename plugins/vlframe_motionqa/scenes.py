@@ -4,7 +4,7 @@ The choices are made so that short cuts do not pay (exactly, in the distribution
 
 * ``Motion``: the middle of the path is uniform over a range, whatever the direction, so the middle frame and the mean
   over frames say nothing about which way it goes. (The first or the last frame alone gives a hint, no more: the best
-  guess from it is right in 45 cases of 100, where 25 is chance.)
+  guess from it is right in 48 cases of 100, where 25 is chance.)
 * ``Blink``: the shape is shown in four of the eight slots whatever the count, and each rhythm is as likely as its
   complement, so neither one frame nor the mean over frames says how often it appeared.
 * ``Switch``: each of two shapes appears once or vanishes once, as likely the one as the other, so what is there in one
@@ -29,8 +29,7 @@ from vlframe_motionqa.questions import COLOURS, COUNTS, DIRECTIONS, SHAPES
 SLOTS = 8
 CELLS = 16  # places along a side that a shape is put at; a clip is shifted by less than one (see ``rendering``)
 RADIUS = 0.2  # of a shape, as a part of the picture's width
-TRAVEL = 0.2  # widths that a moving shape goes from the first slot to the last
-MARGIN = 0.1  # widths from the border, that the middle of a moving shape keeps
+TRAVEL = 0.3  # widths that a moving shape goes from the first slot to the last
 LEAST_GAP = 3  # slots between the two switches
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SPLITS = ("train", "validation")
@@ -80,8 +79,8 @@ class Motion:
     def spots(self, slot: int) -> list[Spot]:
         along, across = (cell / (CELLS - 1) for cell in self.start)
         room = 1 - 1 / CELLS  # the clip's shift needs the rest
-        way = MARGIN + (room - 2 * MARGIN - TRAVEL) * along + TRAVEL * slot / (SLOTS - 1)
-        side = RADIUS + (room - 2 * RADIUS) * across
+        way = (room - TRAVEL) * along + TRAVEL * slot / (SLOTS - 1)
+        side = TRAVEL / 2 + (room - TRAVEL) * across  # as wide as the middles of the ways
         step_x, step_y = STEPS[self.direction]
         way = way if step_x + step_y > 0 else room - way
         x, y = (way, side) if step_x else (side, way)

@@ -9,8 +9,8 @@ from vlframe.runs.session import Session, open_session
 
 TINY = [
     "encoder=vit_tiny", "encoder.dim=32", "encoder.heads=2", "connector=stc_tiny", "llm=tiny",
-    "llm.architecture.hidden_size=48", "llm.architecture.intermediate_size=64", "llm.architecture.num_attention_heads=4",
-    "media.frames=4",
+    "llm.architecture.hidden_size=48", "llm.architecture.intermediate_size=64",
+    "llm.architecture.num_attention_heads=4", "media.frames=4",
 ]  # fmt: skip
 SOUND = ["audio_encoder=beats_tiny"]
 

@@ -11,9 +11,10 @@ from vlframe.folders import conf_folder
 from vlframe.model.compose import make_plan
 
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+EXPERIMENT_FOLDER = conf_folder() / "experiment"
 EXPERIMENTS = sorted(
-    str(path.relative_to(conf_folder() / "experiment").with_suffix("")) for path in (conf_folder() / "experiment").rglob("*.yaml")
-)  # fmt: skip
+    str(path.relative_to(EXPERIMENT_FOLDER).with_suffix("")) for path in EXPERIMENT_FOLDER.rglob("*.yaml")
+)
 PRESETS = {
     kind: sorted(path.stem for path in (conf_folder() / kind).glob("*.yaml"))
     for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm")

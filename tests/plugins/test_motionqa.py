@@ -155,7 +155,9 @@ def test_the_frames_without_their_order_do_not_tell(kind: str, category: str) ->
     for split in ("train", "validation"):
         for clip in drawn(split, kind):
             scene = clip.scene
-            seen_there = ([(s.shape, s.colour, round(s.x, 6), round(s.y, 6)) for s in scene.spots(slot)] for slot in range(SLOTS))
+            seen_there = (
+                [(s.shape, s.colour, round(s.x, 6), round(s.y, 6)) for s in scene.spots(slot)] for slot in range(SLOTS)
+            )
             bag = frozenset(Counter(map(str, seen_there)).items())
             told[bag].add(scene.answers()[category])
     shared = [answers for answers in told.values() if len(answers) > 1]
@@ -194,7 +196,13 @@ def test_only_what_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_weights_say_how_often_a_category_is_drawn(written: MotionQA) -> None:
-    data = make(written.folder, split="validation", clips=len(written.clips), questions=ALL, weights={"order": 3.0, "shape": 0.0})
+    data = make(
+        written.folder,
+        split="validation",
+        clips=len(written.clips),
+        questions=ALL,
+        weights={"order": 3.0, "shape": 0.0},
+    )
     assert written.parts is None
     names = [{data[index].category for index in range(part.start, part.stop)} for part in data.parts]
     assert names == [{category} for category in ALL]

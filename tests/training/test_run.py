@@ -44,7 +44,8 @@ def test_a_run_leaves_everything_that_is_needed_to_repeat_it(tmp_path: Path) -> 
     run = RunFolder.open(only_run(tmp_path))
     names = {path.name for path in run.path.iterdir()}
     assert names >= {
-        "config.yaml", "versions.json", "metrics.csv", "metrics.json", "predictions.jsonl", "parameters.json", "checkpoints", "run.log",
+        "config.yaml", "versions.json", "metrics.csv", "metrics.json", "predictions.jsonl", "parameters.json",
+        "checkpoints", "run.log",
     }  # fmt: skip
     versions = json.loads(run.versions.read_text())
     assert versions["packages"]["torch"] and versions["plugins"]["vlframe:stc"]
