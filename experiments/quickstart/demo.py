@@ -1,6 +1,6 @@
 """The main job, end to end: train on generated clips, evaluate, train the same model blind, ask about a clip.
 
-    make demo        or        .venv/bin/python experiments/quickstart/demo.py [--experiment quickstart_av]
+make demo        or        .venv/bin/python experiments/quickstart/demo.py [--experiment quickstart_av]
 """
 
 import argparse

@@ -79,7 +79,7 @@ def test_one_override_swaps_the_language_model(llm: str, registry) -> None:
         (["media.frames=1", "connector=stc_v35"], ["stc_v35", "does not fit", "vit_tiny"]),
         (["text.context=50"], ["context of 50", "media tokens"]),
         (["audio_encoder=beats_tiny", "audio_connector=null"], ["no audio_connector", "mlp"]),
-        (["connector=qformer", "connector.heads=7"], ["heads"]),
+        (["connector=qformer", "connector.width=100", "connector.heads=7"], ["heads", "100"]),
     ],
 )
 def test_what_does_not_fit_is_explained(overrides: list[str], words: list[str], registry) -> None:

@@ -396,7 +396,7 @@ from vlframe_motionqa.dataset import MotionQA
 print("ready", flush=True)
 sys.stdin.readline()
 data = MotionQA(split="train", clips=40, questions=["count"], size=64, seconds=2.0, fps=8, seed=0,
-                folder={str(tmp_path / "clips")!r})
+                folder={str(tmp_path / "clips")!r}, weights={{}})
 for sample in map(data.__getitem__, range(len(data))):
     with av.open(str(sample.media[0].path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 16

@@ -34,7 +34,10 @@ def parameter_groups(model: VideoLLM, stage: StageConfig) -> list[dict[str, Any]
 def make_optimizer(model: VideoLLM, stage: StageConfig) -> AdamW:
     """AdamW over the trained parameters of a stage (Loshchilov and Hutter 2019)."""
     first, second = stage.betas
-    return AdamW(parameter_groups(model, stage), lr=stage.lr, betas=(first, second))
+    optimizer = AdamW(parameter_groups(model, stage), lr=stage.lr, betas=(first, second), fused=True)
+    # Lightning refuses to clip for optimizers that unscale gradients themselves; in bf16 there is nothing to unscale.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def warmup_cosine(steps: int, warmup_ratio: float, final_ratio: float) -> Callable[[int], float]:
