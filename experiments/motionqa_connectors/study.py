@@ -115,7 +115,7 @@ def write_page(results: list[dict[str, Any]]) -> None:
     )
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{made}\n{END}{after}")
+    page.write_text(f"{before}{START}\n{made}\n\n![accuracy by category](accuracy.png)\n{END}{after}")
 
 
 def main() -> None:

@@ -46,6 +46,7 @@ def training(manifest_file: Path, *more: str) -> list[str]:
     """Arguments of a training run of a few steps on a manifest."""
     return [
         *TINY, "dataset=conversations", f"dataset.path={manifest_file}", "+stage@stages.main=tune",
-        "stages.main.steps=6", "stages.main.batch_size=2", "stages.main.lr=1e-3", "trainer.log_every=1", "trainer.progress=false",
+        "stages.main.steps=6", "stages.main.batch_size=2", "stages.main.lr=1e-3", "trainer.log_every=1",
+        "trainer.progress=false",
         *more,
     ]  # fmt: skip
