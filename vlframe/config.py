@@ -107,6 +107,14 @@ class PluginsConfig:
 
 
 @dataclass
+class InitConfig:
+    """Weights that a run starts from, beside those of the parts' own sources."""
+
+    run: str | None = None  # a run folder, or what `vlframe convert` wrote; its newest checkpoint is read
+    parts: list[str] | None = None  # which parts to take from it; null = all that it holds
+
+
+@dataclass
 class RunConfig:
     """Everything a run is made of."""
 
@@ -123,6 +131,8 @@ class RunConfig:
     reader: Any = None
     dataset: Any = None
     benchmark: Any = None
+    protocol: Any = None  # another system's data path, to the letter; null = vlframe's own
+    init: InitConfig = field(default_factory=InitConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     text: TextConfig = field(default_factory=TextConfig)
     stages: dict[str, StageConfig] = field(default_factory=dict)

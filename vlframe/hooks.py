@@ -16,7 +16,18 @@ from typing import Any
 
 import pluggy
 
-KINDS = ("encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader", "dataset", "benchmark")
+KINDS = (
+    "encoder",
+    "connector",
+    "audio_encoder",
+    "audio_connector",
+    "llm",
+    "reader",
+    "dataset",
+    "benchmark",
+    "protocol",
+    "layout",
+)
 
 hookspec = pluggy.HookspecMarker("vlframe")
 hookimpl = pluggy.HookimplMarker("vlframe")
