@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from vlframe.data.sample import Sample
+    from vlframe.data.sample import Media, Sample
 
 _PLANNING: ContextVar[bool] = ContextVar("vlframe_planning", default=False)
 
@@ -181,6 +181,44 @@ class LanguageModel(Protocol):
     def generate(self, embeds_BSE: Tensor, mask_BS: Tensor, **sampling: Any) -> Tensor: ...
 
     # ids_BG, padded after the end of a row
+
+
+@dataclass(frozen=True)
+class MediaSource:
+    """What a data protocol reads media with: the run's reader and ``media`` settings, and what the encoders ask for."""
+
+    reader: Reader
+    pixels: PixelSpec
+    audio: AudioSpec | None
+    config: Any  # MediaConfig
+    training: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """A conversation as a data protocol writes it, with one placeholder (a negative id) for each of ``media``, in order.
+
+    ``hidden`` is a token that attention does not see wherever it stands.
+    """
+
+    ids: list[int]
+    supervised: list[bool]
+    media: tuple[Media, ...]
+    hidden: int | None = None
+
+
+class DataProtocol(Protocol):
+    """Another system's way from a conversation and its files to a row of a batch, to the letter.
+
+    Which samples come when, what a failure does, and padding stay vlframe's. A method that returns None leaves this
+    sample, or this file, to vlframe's own way.
+    """
+
+    def write(self, sample: Sample, tokenizer: Any, *, training: bool) -> Written | None: ...
+    def read(self, media: Media, source: MediaSource) -> Tensor | None: ...
+
+    # uint8 frames_TCYX of a video or an image (T = 1), float32 features_FM of sound
+    def repeatable(self, media: Media) -> bool: ...  # False: reading the file again may give something else
 
 
 class Benchmark(Protocol):

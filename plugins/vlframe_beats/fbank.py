@@ -24,13 +24,14 @@ class Fbank:
     sampling_rate: int = 16000
 
     def features(self, waveform_L: "Tensor") -> "Tensor":
-        """``features_FM``, not normalised: the model does that."""
+        """``features_FM``, not normalised: the model does that. A float64 waveform is not rounded before."""
         import torch
         from torchaudio.compliance.kaldi import fbank
 
         longest = round(self.seconds * self.sampling_rate)
         least = longest if self.pad else self._samples(self.shortest)
-        waveform_L = waveform_L[:longest].float()
+        waveform_L = waveform_L[:longest]
+        waveform_L = waveform_L if waveform_L.dtype == torch.float64 else waveform_L.float()
         waveform_L = torch.nn.functional.pad(waveform_L, (0, max(0, least - len(waveform_L))))
         return fbank(
             waveform_L[None] * 2**15,

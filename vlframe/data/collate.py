@@ -28,7 +28,7 @@ class Collate:
             place = slice(length - len(row.ids), length) if self.left else slice(0, len(row.ids))
             ids_BS[number, place] = torch.tensor(row.ids)
             labels_BS[number, place] = torch.tensor(row.labels)
-            mask_BS[number, place] = True
+            mask_BS[number, place] = ids_BS[number, place] != row.hidden if row.hidden is not None else True
         return Batch(
             ids_BS=ids_BS,
             labels_BS=labels_BS,

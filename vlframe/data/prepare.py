@@ -12,27 +12,36 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.data import chat, text
 from vlframe.data.batch import UNLABELLED, MediaInput, Skipped
-from vlframe.data.sample import TAGS, Media, Sample
+from vlframe.data.placeholders import PLACEHOLDERS
+from vlframe.data.sample import TAGS, Media, MediaKind, Sample
 from vlframe.errors import ConfigError, DataError, MediaError, NoAudioTrack
 
 if TYPE_CHECKING:
     from vlframe.config import MediaConfig, TextConfig
+    from vlframe.contracts import DataProtocol, Written
     from vlframe.media.loader import MediaLoader
     from vlframe.model.compose import Plan
 
 
 @dataclass(frozen=True)
 class Row:
-    """A sample ready to be padded: ids with placeholders, labels, and the media they wait for."""
+    """A sample ready to be padded: ids with placeholders, labels, and the media they wait for.
+
+    ``hidden`` is a token that the mask leaves out wherever it stands, for protocols that have one.
+    """
 
     id: str
     ids: list[int]
     labels: list[int]
     media: tuple[MediaInput, ...]
+    hidden: int | None = None
 
 
 class Prepare:
-    """A map-style dataset of rows. ``answers=False`` stops at the question, for generation."""
+    """A map-style dataset of rows. ``answers=False`` stops at the question, for generation.
+
+    A ``protocol`` writes the tokens of the samples that it does not leave to vlframe.
+    """
 
     def __init__(
         self,
@@ -44,6 +53,7 @@ class Prepare:
         media: MediaConfig,
         text: TextConfig,
         answers: bool = True,
+        protocol: DataProtocol | None = None,
     ) -> None:
         self.samples = samples
         self.plan = plan
@@ -52,6 +62,7 @@ class Prepare:
         self.media = media
         self.text = text
         self.answers = answers
+        self.protocol = protocol
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -60,7 +71,9 @@ class Prepare:
         sample = withhold(self.samples[index], self.media.withhold)
         self._check_senses(sample)
         try:
-            loaded = tuple(self._load(item) for item in sample.media)
+            written = self._written(sample)
+            wanted = sample.media if written is None else written.media
+            loaded = tuple(self._load(item) for item in wanted)
         except NoAudioTrack as error:
             if self.media.missing_audio != "drop":
                 raise _naming(sample, error) from error
@@ -69,17 +82,23 @@ class Prepare:
             if self.media.on_error != "skip":
                 raise _naming(sample, error) from error
             return Skipped(sample.id, "media", str(error))
-        return self._row(sample, loaded)
+        return self._row(sample, loaded, written)
 
-    def _row(self, sample: Sample, media: tuple[MediaInput, ...]) -> Row | Skipped:
+    def _written(self, sample: Sample) -> Written | None:
+        if self.protocol is None:
+            return None
+        return self.protocol.write(sample, self.tokenizer, training=self.answers)
+
+    def _row(self, sample: Sample, media: tuple[MediaInput, ...], written: Written | None) -> Row | Skipped:
         encode = chat.encode if self.answers else chat.encode_prompt
-        encoded = text.expand(encode(sample, self.tokenizer), [item.tokens for item in media])
+        short = encode(sample, self.tokenizer) if written is None else with_slots(written)
+        encoded = text.expand(short, [item.tokens for item in media])
         fitted = text.fit(encoded, self.plan.context, self.text.too_long, sample.id)
         if fitted is None:
             reason = f"{len(encoded.ids)} tokens do not fit a context of {self.plan.context}"
             return Skipped(sample.id, "too_long", reason)
         labels = [token if taught else UNLABELLED for token, taught in zip(fitted.ids, fitted.supervised, strict=True)]
-        return Row(sample.id, fitted.ids, labels, media)
+        return Row(sample.id, fitted.ids, labels, media, None if written is None else written.hidden)
 
     def _load(self, item: Media) -> MediaInput:
         loaded = self.loader.load(item)
@@ -91,6 +110,15 @@ class Prepare:
                 f"sample {sample.id!r} has sound, and the composition has no audio_encoder; choose one "
                 f"(audio_encoder=…) or leave the sound out (media.withhold=[audio])"
             )
+
+
+def with_slots(written: Written) -> text.Encoded:
+    """What a protocol wrote, in the terms of ``text``. Which of its tokens are a user's words is not known."""
+    slots = [text.Slot(at, _KIND[token]) for at, token in enumerate(written.ids) if token < 0]
+    return text.Encoded(written.ids, written.supervised, [False] * len(written.ids), slots)
+
+
+_KIND: dict[int, MediaKind] = {token: kind for kind, token in PLACEHOLDERS.items()}
 
 
 def withhold(sample: Sample, kinds: Sequence[str]) -> Sample:

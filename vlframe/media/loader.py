@@ -9,8 +9,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from vlframe.contracts import AudioSpec, PixelSpec, Reader
+from vlframe.contracts import AudioSpec, DataProtocol, MediaSource, PixelSpec, Reader
 from vlframe.data.sample import Media, MediaKind
 from vlframe.errors import ConfigError, MediaError, NoAudioTrack
 from vlframe.media.cache import TensorCache
@@ -41,10 +42,20 @@ class Loaded:
 class MediaLoader:
     """Reads media as the configuration says. Raises ``MediaError`` with the path, and nothing else, for a bad file.
 
-    ``audio`` is None for a model that does not hear.
+    ``audio`` is None for a model that does not hear. A ``protocol`` reads what it does not leave to vlframe; it may do
+    so in another way when the model is trained.
     """
 
-    def __init__(self, reader: Reader, config: MediaConfig, pixels: PixelSpec, audio: AudioSpec | None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        config: MediaConfig,
+        pixels: PixelSpec,
+        audio: AudioSpec | None,
+        *,
+        protocol: DataProtocol | None = None,
+        training: bool = False,
+    ) -> None:
         check_sampling(config)
         if config.missing_audio not in MISSING_AUDIO:
             raise ConfigError(f"media.missing_audio is {config.missing_audio!r}; it can be {', '.join(MISSING_AUDIO)}")
@@ -52,16 +63,28 @@ class MediaLoader:
         self.config = config
         self.pixels = pixels
         self.audio = audio
+        self.protocol = protocol
+        self.training = training
         self.cache = TensorCache(config.cache_mb * MEGABYTE)
 
     def load(self, media: Media) -> Loaded:
         """The media, from the cache if it is there. ``NoAudioTrack`` follows ``media.missing_audio``."""
         key = self._key(media)
+        if self.protocol is not None and not self.protocol.repeatable(media):
+            return Loaded(media.kind, self._read(media), (key, uuid4().int))
         tensor = self.cache.get(key)
         if tensor is None:
-            tensor = {"video": self._video, "image": self._image, "audio": self._audio}[media.kind](media)
+            tensor = self._read(media)
             self.cache.put(key, tensor)
         return Loaded(media.kind, tensor, key)
+
+    def _read(self, media: Media) -> Tensor:
+        if self.protocol is not None:
+            source = MediaSource(self.reader, self.pixels, self.audio, self.config, self.training)
+            tensor = self.protocol.read(media, source)
+            if tensor is not None:
+                return tensor
+        return {"video": self._video, "image": self._image, "audio": self._audio}[media.kind](media)
 
     def _key(self, media: Media) -> Hashable:
         """File, its state, and what is taken from it."""

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from vlframe.config import RunConfig
+from vlframe.contracts import DataProtocol
 from vlframe.data.prepare import Prepare
 from vlframe.data.sample import Sample
 from vlframe.errors import UnknownName
@@ -32,6 +33,7 @@ class Session:
     registry: Registry
     plan: Plan
     model: VideoLLM
+    protocol: DataProtocol | None = None
 
     def rows(self, samples: Sequence[Sample], *, answers: bool, withhold: Sequence[str] | None = None) -> Prepare:
         """Samples ready for batching. ``withhold`` replaces that of the config."""
@@ -40,7 +42,12 @@ class Session:
             changes["cache_mb"] = max(self.config.media.cache_mb, LEAST_CACHE_MB)
         media = OmegaConf.merge(self.config.media, changes)
         loader = MediaLoader(
-            self.registry.build("reader", self.config.reader), media, self.plan.pixels, self.plan.audio
+            self.registry.build("reader", self.config.reader),
+            media,
+            self.plan.pixels,
+            self.plan.audio,
+            protocol=self.protocol,
+            training=answers,
         )
         return Prepare(
             samples,
@@ -50,14 +57,16 @@ class Session:
             media=media,
             text=self.config.text,
             answers=answers,
+            protocol=self.protocol,
         )
 
 
 def open_session(config: DictConfig, registry: Registry) -> Session:
     """Check that the parts fit, then build them. Seeds torch, so that random weights are the seed's."""
+    protocol = None if config.protocol is None else registry.build("protocol", config.protocol)
     plan = make_plan(config, registry)
     torch.manual_seed(config.seed)
-    return Session(config, registry, plan, build(config, registry))
+    return Session(config, registry, plan, build(config, registry), protocol)
 
 
 def load_run(path: str, registry: Registry, changes: dict[str, Any] | None = None) -> tuple[Session, RunFolder]:
@@ -79,7 +88,7 @@ def checked(saved: DictConfig, changes: dict[str, Any], registry: Registry) -> D
     """A saved config, typed again, with some keys changed."""
     typed = OmegaConf.merge(OmegaConf.structured(RunConfig), saved, {key: value for key, value in changes.items()})
     assert isinstance(typed, DictConfig)
-    for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader"):
+    for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader", "protocol"):
         if typed[kind] is not None:
             try:
                 registry.row(kind, typed[kind].name)
