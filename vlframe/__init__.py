@@ -16,10 +16,14 @@ _DOOR = {
     "AudioEncoder": "contracts",
     "AudioSpec": "contracts",
     "Benchmark": "contracts",
+    "Comparison": "contracts",
     "Connector": "contracts",
     "DataProtocol": "contracts",
     "Encoder": "contracts",
+    "Foreign": "contracts",
     "LanguageModel": "contracts",
+    "Layout": "contracts",
+    "Ours": "contracts",
     "MediaSource": "contracts",
     "PixelSpec": "contracts",
     "Reader": "contracts",
@@ -40,6 +44,12 @@ _DOOR = {
     "Turn": "data.sample",
     "cache_folder": "folders",
     "load_strict": "weights.strict",
+    "preset_of_source": "presets",
+    "convert": "weights.convert",
+    "export": "weights.export",
+    "load": "chat",
+    "Batch": "data.batch",
+    "MediaInput": "data.batch",
 }
 
 __all__ = [*_DOOR, "__version__"]

@@ -33,6 +33,8 @@ TASKS = {
     "plan": ("train", "vlframe.model.report:plan_command"),
     "evaluate": ("evaluate", "vlframe.evaluation.run:evaluate_command"),
     "predict": ("predict", "vlframe.evaluation.predict:predict_command"),
+    "convert": ("convert", "vlframe.weights.convert:convert_command"),
+    "export": ("export", "vlframe.weights.export:export_command"),
 }
 FREE_TEXT = ("prompt", "media")  # keys whose values are a person's words and file names, not Hydra's grammar
 
@@ -171,6 +173,8 @@ def _offer(registry: Registry) -> None:
         ("run_schema", schema.RunConfig),
         ("evaluate_schema", schema.EvaluateConfig),
         ("predict_schema", schema.PredictConfig),
+        ("convert_schema", schema.ConvertConfig),
+        ("export_schema", schema.ExportConfig),
     ):
         store.store(name=name, node=node, provider="vlframe")
     for row in registry.rows():

@@ -14,6 +14,9 @@ vlframe: swappable parts for Video-LLMs
   vlframe evaluate run=runs/quickstart/<id>       score a run again
   vlframe predict run=runs/quickstart/<id> media=clip.mp4 prompt="Which way does it move?"
   vlframe plan model=videollama2_7b               check that the parts fit, count tokens; reads no weights
+  vlframe convert source=<folder> out=<folder>    an official VideoLLaMA 2 checkpoint into one of ours
+  vlframe export run=<folder> out=<folder>        and back
+  vlframe verify <recording.safetensors> …        compare with recorded outputs of the official code
   vlframe list [kind] [--json]                    the components that are installed, and who offers them
 
   vlframe train --help                            the options of every group; --cfg job prints the composed config
@@ -81,6 +84,19 @@ def _list(arguments: list[str]) -> int:
     return 0
 
 
+def _verify(arguments: list[str]) -> int:
+    files = [argument for argument in arguments if not argument.startswith("-") and "=" not in argument]
+    options = dict(argument.partition("=")[::2] for argument in arguments if "=" in argument)
+    unknown = sorted({*options} - {"layout"} | {item for item in arguments if item.startswith("-")})
+    if not files or unknown:
+        wrong = f"; it does not know {', '.join(unknown)}" if unknown else ""
+        print(f"vlframe verify <recording.safetensors> … [layout=videollama2]{wrong}", file=sys.stderr)
+        return 2
+    from vlframe.weights.verify import verify_command
+
+    return verify_command(files, options.get("layout", "videollama2"))
+
+
 def plugin_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
     """``plugins.paths`` and ``plugins.strict`` of a command line: needed before Hydra can know the rows they bring."""
     paths: list[str] = []
@@ -99,6 +115,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _hydra("evaluate"),
     "predict": _hydra("predict"),
     "plan": _hydra("plan"),
+    "convert": _hydra("convert"),
+    "export": _hydra("export"),
+    "verify": _verify,
     "list": _list,
 }
 

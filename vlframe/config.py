@@ -64,6 +64,7 @@ class StageConfig:
     warmup_ratio: float = 0.03  # share of the steps in which the rate climbs linearly; then half a cosine down
     final_lr_ratio: float = 0.0  # where the cosine ends, as a share of the peak
     clip: float = 1.0  # largest gradient norm; 0 = none
+    fit: str | None = None  # crop | squash | pad: frames that are not square, in this stage; null = as the encoder says
     encoder: PartConfig = field(default_factory=PartConfig)
     connector: PartConfig = field(default_factory=PartConfig)
     audio_encoder: PartConfig = field(default_factory=PartConfig)
@@ -167,6 +168,29 @@ class PredictConfig:
     sound: bool = False  # also hear a video's own track
     max_new_tokens: int = 128
     temperature: float = 0.0  # 0 = greedy
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
+
+
+@dataclass
+class ConvertConfig:
+    """`vlframe convert`: somebody else's checkpoint into a folder that is used like a run."""
+
+    source: str = "???"  # a folder, or a file in one
+    out: str = "???"  # a new folder
+    layout: str = "videollama2"
+    base: str | None = None  # the language model of a checkpoint that holds none: a folder or a hub id
+    vision: str | None = None  # the vision tower: a folder with its config.json, or a hub id that has a preset
+    audio: str | None = None  # a BEATs file with its cfg, where the checkpoint has none
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
+
+
+@dataclass
+class ExportConfig:
+    """`vlframe export`: a run, or what was converted, in somebody else's layout."""
+
+    run: str = "???"
+    out: str = "???"  # a new folder
+    layout: str = "videollama2"
     plugins: PluginsConfig = field(default_factory=PluginsConfig)
 
 

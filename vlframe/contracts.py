@@ -9,10 +9,10 @@ anything runs (widths, grids, token counts) is an attribute or a method, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -229,3 +229,60 @@ class Benchmark(Protocol):
 
     def parse(self, text: str, sample: Sample) -> str | None: ...  # None: the text is no answer; counted, and wrong
     def correct(self, answer: str, sample: Sample) -> bool: ...
+
+
+@dataclass
+class Foreign:
+    """Somebody else's checkpoint in our terms.
+
+    ``config`` has keys of a run's config: the parts, ``media``. ``tensors`` are by part, under our names, in the number
+    format of the files; all there are, also those that nothing of ours runs. ``adapters`` has the settings (rank,
+    alpha, dropout, targets) of parts of which the checkpoint holds low-rank adapters. ``record`` are plain values that
+    an export needs to write the same checkpoint again.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+    adapters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tokenizer: Path | None = None  # a folder
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A run in the terms of ``Foreign``, to be written in somebody else's layout. ``language_model`` is the config of
+    the language model as transformers knows it."""
+
+    config: Mapping[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+    adapters: dict[str, dict[str, Any]]
+    tokenizer: Path | None
+    record: dict[str, Any]
+    language_model: dict[str, Any]
+
+
+class Layout(Protocol):
+    """How another project lays its checkpoints out on disk; both ways."""
+
+    def read(self, source: Path, given: Mapping[str, str | None]) -> Foreign: ...
+
+    # ``given``: folders or files that the checkpoint refers to and does not hold (base, vision, audio)
+    def write(self, folder: Path, ours: Ours) -> None: ...
+    def their_name(self, part: str, name: str) -> str: ...  # of one of our tensors
+    def unused(self, part: str, name: str) -> bool: ...  # their checkpoints hold it and nothing of ours runs it
+    def repeats(self, part: str, name: str) -> str | None: ...  # the tensor that this one is a second name of, if any
+    def verify(self, recording: Path) -> Iterator[Comparison]: ...  # recorded outputs of the original code
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One recorded tensor beside ours. ``difference`` is None where ``note`` says why nothing was compared."""
+
+    name: str
+    difference: float | None
+    tolerance: float
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.difference is None or self.difference <= self.tolerance

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,9 +12,9 @@ from vlframe import ConfigError, Media, Part, Sample, Turn
 from vlframe_motionqa import folder as folders
 from vlframe_motionqa.questions import QUESTIONS
 from vlframe_motionqa.rendering import Clip
-from vlframe_motionqa.scenes import KINDS, SHARES, SLOTS, SPLITS, Scene, split_of
+from vlframe_motionqa.scenes import KINDS, SHARES, SLOTS, SPLITS, TRAVEL, Motion, Scene, split_of
 
-VERSION = 2  # of the way clips are made; part of the cache folder's name
+VERSION = 3  # of the way clips are made; part of the cache folder's name
 DRAWS = 20_000  # before it is said that there are not enough different scenes
 
 
@@ -30,13 +31,16 @@ class MotionQA:
         seconds: float,
         fps: int,
         seed: int,
+        travel: float,
         folder: str | None,
         weights: dict[str, float],
     ) -> None:
-        _check(split, clips, questions, size, seconds, fps)
+        _check(split, clips, questions, size, seconds, fps, travel)
         _check_weights(weights, questions)
         self.split = split
-        kinds = list(dict.fromkeys(question.scene for name, question in QUESTIONS.items() if name in questions))
+        # The scenes that some question needs: one that is asked about two kinds is content with what others brought.
+        asked_about = [question.scenes for name, question in QUESTIONS.items() if name in questions]
+        kinds = list(dict.fromkeys(scenes[0] for scenes in asked_about))
         parameters = {
             "version": VERSION,
             "split": split,
@@ -46,12 +50,13 @@ class MotionQA:
             "seconds": float(seconds),
             "fps": fps,
             "seed": seed,
+            "travel": float(travel),
         }
-        self.clips = draw_clips(split, clips, kinds, seed)
+        self.clips = draw_clips(split, clips, kinds, seed, travel)
         self.folder = Path(folder).expanduser() if folder else _cache_folder(parameters)
         folders.ensure(self.folder, parameters, self.clips)
         asked = {
-            category: [index for index, clip in enumerate(self.clips) if clip.scene.kind == QUESTIONS[category].scene]
+            category: [index for index, clip in enumerate(self.clips) if clip.scene.kind in QUESTIONS[category].scenes]
             for category in QUESTIONS
             if category in questions
         }
@@ -97,7 +102,7 @@ def _check_weights(weights: dict[str, float], questions: list[str]) -> None:
         )
 
 
-def draw_clips(split: str, clips: int, kinds: list[str], seed: int) -> list[Clip]:
+def draw_clips(split: str, clips: int, kinds: list[str], seed: int, travel: float = TRAVEL) -> list[Clip]:
     """Different scenes of one split, by the kinds' shares, answers balanced (counts differ by one at most)."""
     random = Random(f"motionqa {seed} {split}")
     seen: set[Scene] = set()
@@ -105,7 +110,10 @@ def draw_clips(split: str, clips: int, kinds: list[str], seed: int) -> list[Clip
     drawn = []
     shared = [kind for name in kinds for kind in [name] * SHARES[name]]
     for kind in itertools.islice(itertools.cycle(shared), clips):
-        drawn.append(Clip.draw(_draw_scene(kind, turns[kind], split, seen, random), random))
+        scene = _draw_scene(kind, turns[kind], split, seen, random)
+        if isinstance(scene, Motion):
+            scene = replace(scene, travel=travel)
+        drawn.append(Clip.draw(scene, random))
         turns[kind] += 1
     random.shuffle(drawn)
     return drawn
@@ -128,13 +136,17 @@ def _cache_folder(parameters: dict[str, object]) -> Path:
     return vlframe.cache_folder("motionqa") / name
 
 
-def _check(split: str, clips: int, questions: list[str], size: int, seconds: float, fps: int) -> None:
+def _check(split: str, clips: int, questions: list[str], size: int, seconds: float, fps: int, travel: float) -> None:
     frames = seconds * fps
     unknown = [name for name in questions if name not in QUESTIONS]
     problems = [
         (split not in SPLITS, f"split is {split!r}; it is one of {', '.join(SPLITS)}"),
         (bool(unknown), f"questions has {', '.join(map(repr, unknown))}; there are {', '.join(QUESTIONS)}"),
         (not questions, f"questions is empty; there are {', '.join(QUESTIONS)}"),
+        (
+            not 0 < travel <= 0.6,
+            f"travel is {travel:g}; a shape goes more than 0 and at most 0.6 widths of the picture",
+        ),
         (clips < 1, f"clips is {clips}; at least 1 is needed"),
         (size % 2 == 1 or not 48 <= size <= 256, f"size is {size}; it is an even number of pixels from 48 to 256"),
         (fps < 1, f"fps is {fps}; it is a whole number of frames a second, 1 or more"),

@@ -11,21 +11,21 @@ MOMENTS = ("before", "after")
 
 @dataclass(frozen=True)
 class Question:
-    """``scene`` is the kind of scene it is asked about (see ``scenes``); ``hears`` says that the sound is needed."""
+    """``scenes`` are the kinds of scene it is asked about (see ``scenes``); ``hears`` says that the sound is needed."""
 
     text: str
     options: tuple[str, ...]
-    scene: str
+    scenes: tuple[str, ...]
     hears: bool = False
 
 
 QUESTIONS = {
-    "direction": Question("which way does the shape move?", DIRECTIONS, "motion"),
-    "shape": Question("what shape is it?", SHAPES, "motion"),
-    "count": Question("how many times does the shape appear?", COUNTS, "blink"),
-    "colour": Question("what colour is the shape?", COLOURS, "blink"),
-    "order": Question("which colour appears or vanishes first?", COLOURS, "switch"),
-    "sound": Question("does the beep come before or after the flash?", MOMENTS, "beep", hears=True),
+    "direction": Question("which way does the shape move?", DIRECTIONS, ("motion",)),
+    "shape": Question("what shape is it?", SHAPES, ("motion", "blink")),
+    "count": Question("how many times does the shape appear?", COUNTS, ("blink",)),
+    "colour": Question("what colour is the shape?", COLOURS, ("motion", "blink")),
+    "order": Question("which colour appears or vanishes first?", COLOURS, ("switch",)),
+    "sound": Question("does the beep come before or after the flash?", MOMENTS, ("beep",), hears=True),
 }
 
 

@@ -29,8 +29,8 @@ from vlframe_motionqa.questions import COLOURS, COUNTS, DIRECTIONS, SHAPES
 SLOTS = 8
 CELLS = 16  # places along a side that a shape is put at; a clip is shifted by less than one (see ``rendering``)
 RADIUS = 0.2  # of a shape, as a part of the picture's width
-TRAVEL = 0.3  # widths that a moving shape goes from the first slot to the last
 LEAST_GAP = 3  # slots between the two switches
+TRAVEL = 0.3  # widths that a moving shape goes from the first slot to the last, unless a data set asks for another way
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SPLITS = ("train", "validation")
 VALIDATION_SHARE = 0.2
@@ -55,13 +55,14 @@ class Scene(Protocol):
 
 @dataclass(frozen=True)
 class Motion:
-    """One shape moves steadily; ``start`` is its place along and across its way."""
+    """One shape moves steadily; ``start`` is its place along and across its way, ``travel`` how many widths it goes."""
 
     kind: ClassVar[str] = "motion"
     direction: str
     shape: str
     colour: str
     start: tuple[int, int]
+    travel: float = TRAVEL
 
     @classmethod
     def draw(cls, index: int, random: Random) -> "Motion":
@@ -69,18 +70,18 @@ class Motion:
         return cls(
             direction=DIRECTIONS[first],
             shape=SHAPES[(first + turn) % len(SHAPES)],
-            colour=random.choice(COLOURS),
+            colour=COLOURS[(first + turn // len(SHAPES)) % len(COLOURS)],
             start=_cell(random),
         )
 
     def answers(self) -> dict[str, str]:
-        return {"direction": self.direction, "shape": self.shape}
+        return {"direction": self.direction, "shape": self.shape, "colour": self.colour}
 
     def spots(self, slot: int) -> list[Spot]:
         along, across = (cell / (CELLS - 1) for cell in self.start)
         room = 1 - 1 / CELLS  # the clip's shift needs the rest
-        way = (room - TRAVEL) * along + TRAVEL * slot / (SLOTS - 1)
-        side = TRAVEL / 2 + (room - TRAVEL) * across  # as wide as the middles of the ways
+        way = (room - self.travel) * along + self.travel * slot / (SLOTS - 1)
+        side = self.travel / 2 + (room - self.travel) * across  # as wide as the middles of the ways
         step_x, step_y = STEPS[self.direction]
         way = way if step_x + step_y > 0 else room - way
         x, y = (way, side) if step_x else (side, way)
@@ -103,13 +104,13 @@ class Blink:
         return cls(
             rhythm=_rhythm(first + 1, random),
             colour=COLOURS[(first + turn) % len(COLOURS)],
-            shape=random.choice(SHAPES),
+            shape=SHAPES[(first + turn // len(COLOURS)) % len(SHAPES)],
             place=_cell(random),
         )
 
     def answers(self) -> dict[str, str]:
         starts = sum(now > before for before, now in zip((0, *self.rhythm), self.rhythm, strict=False))
-        return {"count": COUNTS[starts - 1], "colour": self.colour}
+        return {"count": COUNTS[starts - 1], "colour": self.colour, "shape": self.shape}
 
     def spots(self, slot: int) -> list[Spot]:
         return [Spot(self.shape, self.colour, *_inside(self.place))] if self.rhythm[slot] else []
@@ -190,8 +191,12 @@ SHARES = {"motion": 2, "blink": 1, "switch": 1, "beep": 1}  # motion is what a s
 
 
 def split_of(scene: Scene) -> str:
-    """The one split a scene may be in: a fifth of all scenes, picked by hash, is for validation, under every seed."""
-    text = json.dumps([scene.kind, asdict(scene)], sort_keys=True)  # type: ignore[call-overload]
+    """The one split a scene may be in: a fifth of all scenes, picked by hash, is for validation, under every seed.
+
+    How far a shape travels makes no other scene of it.
+    """
+    choices = {name: value for name, value in asdict(scene).items() if name != "travel"}  # type: ignore[call-overload]
+    text = json.dumps([scene.kind, choices], sort_keys=True)
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return SPLITS[number < VALIDATION_SHARE * 2**64]
 

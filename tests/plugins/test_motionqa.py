@@ -78,13 +78,14 @@ def test_answers_are_balanced_so_that_a_blind_answer_is_at_chance(split: str, cl
     for question in QUESTIONS.values():
         counts = [given_answers[question.text][option] for option in question.options]
         assert sum(counts) == sum(given_answers[question.text].values())  # no answer outside the options
-        assert max(counts) - min(counts) <= 1
-        assert max(counts) <= -(-sum(counts) // len(question.options))  # the best constant answer is at chance
+        kinds = len(question.scenes)  # each is balanced by itself
+        assert max(counts) - min(counts) <= kinds
+        assert max(counts) < sum(counts) / len(question.options) + kinds  # the best constant answer is at chance
 
 
 @pytest.mark.parametrize("kind", ["motion", "blink", "beep"])
 def test_two_questions_about_a_clip_do_not_answer_each_other(kind: str) -> None:
-    pairs = Counter(tuple(clip.scene.answers().values()) for clip in draw_clips("train", 480, [kind], seed=0))
+    pairs = Counter(tuple(clip.scene.answers().values()) for clip in draw_clips("train", 768, [kind], seed=0))
     assert len(set(pairs.values())) == 1
 
 
@@ -276,7 +277,7 @@ def test_shape_can_be_seen(written: MotionQA) -> None:
     """By how much of its bounding box a shape fills, and how wide it is at the bottom."""
     for sample in samples_of(written, "shape"):
         (mask_TYX,) = masks(seen(sample.media[0].path)).values()
-        mask_YX = centred(mask_TYX[0])
+        mask_YX = centred(next(mask_YX for mask_YX in mask_TYX if mask_YX.any()))  # it may blink
         rows, columns = np.nonzero(mask_YX)
         box = mask_YX[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         if box.mean() > 0.65:
@@ -395,7 +396,7 @@ import av, sys, time
 from vlframe_motionqa.dataset import MotionQA
 print("ready", flush=True)
 sys.stdin.readline()
-data = MotionQA(split="train", clips=40, questions=["count"], size=64, seconds=2.0, fps=8, seed=0,
+data = MotionQA(split="train", clips=40, questions=["count"], size=64, seconds=2.0, fps=8, seed=0, travel=0.3,
                 folder={str(tmp_path / "clips")!r}, weights={{}})
 for sample in map(data.__getitem__, range(len(data))):
     with av.open(str(sample.media[0].path)) as container:

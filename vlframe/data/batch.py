@@ -22,7 +22,8 @@ UNLABELLED = -100
 class MediaInput:
     """A decoded file on its way to an encoder.
 
-    ``tensor`` is uint8 frames_TCYX for video (an image has T = 1) or float32 features_FM for sound. ``key`` names the
+    ``tensor`` is frames_TCYX for video (an image has T = 1), uint8, or floating point if they are normalised already;
+    or float32 features_FM for sound. ``key`` names the
     content, so that one file is encoded once however often a batch asks for it. ``tokens`` is how many placeholders
     wait for it.
     """

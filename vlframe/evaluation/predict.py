@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from vlframe.data.batch import Batch
@@ -15,6 +16,7 @@ from vlframe.media.kind import media_kind
 from vlframe.runs.session import Session, inference, load_run, pick_device
 
 if TYPE_CHECKING:
+    import torch
     from omegaconf import DictConfig
 
     from vlframe.registry import Registry
@@ -47,6 +49,43 @@ def question(paths: Sequence[str], prompt: str, *, sound: bool = False) -> Sampl
 
 def answer(session: Session, samples: Sequence[Sample], **sampling: Any) -> list[str]:
     """The answers to one batch of questions, in order. Every question is answered, or an error says why not."""
+    batch, device = _batch(session, samples)
+    with inference(session.config, device):
+        ids_BG = session.model.generate(batch, **sampling)
+    texts = session.model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
+    return [text.strip() for text in texts]  # many chat templates put a space before an answer
+
+
+def stream(session: Session, sample: Sample, **sampling: Any) -> Iterator[str]:
+    """The answer to one question in pieces, while it is generated (in a thread of its own)."""
+    from transformers import TextIteratorStreamer
+
+    batch, device = _batch(session, [sample])
+    streamer = TextIteratorStreamer(session.model.llm.tokenizer, skip_prompt=False, skip_special_tokens=True)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with inference(session.config, device):
+                session.model.generate(batch, streamer=streamer, **sampling)
+        except BaseException as error:
+            failures.append(error)
+            streamer.end()
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    begun = False
+    for piece in streamer:
+        piece = piece if begun else piece.lstrip()
+        begun = begun or bool(piece)
+        if piece:
+            yield piece
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _batch(session: Session, samples: Sequence[Sample]) -> tuple[Batch, torch.device]:
     rows = session.rows(samples, answers=False)
     items = [rows[index] for index in range(len(rows))]
     for item in items:
@@ -54,8 +93,4 @@ def answer(session: Session, samples: Sequence[Sample], **sampling: Any) -> list
             raise DataError(f"{item.id!r} cannot be asked: {item.reason}")
     device = pick_device(session.config)
     session.model.to(device).eval()
-    batch: Batch = Collate(left=True)(items).to(device)
-    with inference(session.config, device):
-        ids_BG = session.model.generate(batch, **sampling)
-    texts = session.model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
-    return [text.strip() for text in texts]  # many chat templates put a space before an answer
+    return Collate(left=True)(items).to(device), device

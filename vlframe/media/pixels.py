@@ -31,8 +31,14 @@ def resize(frames_TYXC: np.ndarray, spec: PixelSpec) -> Tensor:
 
 
 def normalise(frames_TCYX: Tensor, spec: PixelSpec) -> Tensor:
-    """uint8 frames -> float32 pixels, (value / 255 - mean) / std per colour, on the frames' device."""
+    """uint8 frames -> float32 pixels, (value / 255 - mean) / std per colour, on the frames' device.
+
+    Frames of floating point are taken to be normalised already.
+    """
     import torch
+
+    if frames_TCYX.is_floating_point():
+        return frames_TCYX
 
     mean_C11, std_C11 = (
         torch.tensor(values, dtype=torch.float32, device=frames_TCYX.device).view(-1, 1, 1)

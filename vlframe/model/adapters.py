@@ -37,5 +37,16 @@ def add_adapter(name: str, part: nn.Module, lora: LoraConfig) -> None:
     inject_adapter_in_model(settings, part, adapter_name=ADAPTER)
 
 
+def merge_adapters(part: nn.Module) -> None:
+    """Fold low-rank adapters into the weights they adapt, and leave plain layers under their plain names."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(part.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(part.get_submodule(parent), last, module.get_base_layer())
+
+
 def linear_names(part: nn.Module) -> list[str]:
     return [name for name, module in part.named_modules() if isinstance(module, nn.Linear)]

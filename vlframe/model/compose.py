@@ -66,7 +66,17 @@ def make_plan(config: Mapping[str, Any], registry: Registry) -> Plan:
 
 def build(config: Mapping[str, Any], registry: Registry) -> VideoLLM:
     """The composition with its weights: pretrained where a part names a ``source``, random elsewhere."""
+    _check_machine(config, registry)
     return _build(config, registry)
+
+
+def _check_machine(config: Mapping[str, Any], registry: Registry) -> None:
+    """Ask the parts that need a GPU, or some such, before the weights of any are loaded. A plan needs none."""
+    for kind in PARTS:
+        if config[kind] is not None:
+            check = getattr(registry.row(kind, config[kind]["name"]).load_class(), "check_machine", None)
+            if check is not None:
+                check(registry.check(kind, config[kind]))
 
 
 def _build(config: Mapping[str, Any], registry: Registry) -> VideoLLM:

@@ -61,9 +61,13 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
 
 
 def part_modes(config: DictConfig, stage_number: int) -> dict[str, set[str]]:
-    """What the stages up to and including ``stage_number`` did to each part."""
+    """What the stages up to and including ``stage_number`` did to each part.
+
+    A part that began with the weights of another run is no longer that of its source: it counts as trained in full.
+    """
     stages = list(config.stages.values())[: stage_number + 1]
-    return {part: {stage[part].train for stage in stages} for part in PARTS}
+    taken = config.init.parts or [] if "init" in config else []
+    return {part: {stage[part].train for stage in stages} | ({"full"} if part in taken else set()) for part in PARTS}
 
 
 def read_weights(checkpoint: Checkpoint, model: VideoLLM, config: DictConfig) -> None:

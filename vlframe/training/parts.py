@@ -52,6 +52,8 @@ def _prepare(name: str, part: nn.Module, mode: str, lora: LoraConfig) -> None:
     adapted = has_adapter(part)
     if mode == "lora" and not adapted:
         add_adapter(name, part, lora)
+    if mode == "full" and not all(parameter.is_floating_point() for parameter in part.parameters()):
+        raise ConfigError(f"{name} is quantised and cannot be trained in full; use train: lora, or leave it frozen")
     for key, parameter in part.named_parameters():
         if mode == "full" and adapted:
             raise ConfigError(
@@ -76,6 +78,8 @@ class RunPrecision:
     def apply(self) -> None:
         for name, part in self.model.parts.items():
             for key, parameter in part.named_parameters():
+                if not parameter.is_floating_point():  # packed four-bit weights
+                    continue
                 wanted = torch.float32 if parameter.requires_grad or parameter.ndim < 2 else self.dtype
                 if parameter.dtype == torch.float32 and wanted != torch.float32:
                     self.kept.setdefault(name, {})[key] = parameter.detach().cpu().clone()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,12 +26,14 @@ from vlframe.runs.checkpoint import Checkpoint, checkpoints
 from vlframe.runs.folder import RunFolder, write_json
 from vlframe.runs.log import log, log_to
 from vlframe.runs.session import Session, checked, open_session, restore
+from vlframe.runs.start import begin, settle
 from vlframe.training.callbacks import SaveCheckpoints, Throughput
 from vlframe.training.checkpoint import PartsCheckpointIO
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts
 
+FITS = ("crop", "squash", "pad")
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -41,6 +44,7 @@ def train(config: DictConfig, registry: Registry) -> RunFolder:
         config = checked(folder.read_config(), {}, registry)
     else:
         check_stages(config)
+        settle(config)
         folder = None
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -72,6 +76,8 @@ class Run:
         self.resumed: Checkpoint | None = found[-1] if found else None
         if self.resumed is not None:
             restore(session, self.resumed)
+        else:
+            begin(session.model, session.config)
         self.loggers = loggers
 
     def stages(self) -> bool:
@@ -114,7 +120,10 @@ class Run:
 
     def _rows(self, stage: Any) -> Any:
         dataset = stage.data if stage.data is not None else self.config.dataset
-        return self.session.rows(self.session.registry.build("dataset", dataset), answers=True)
+        rows = self.session.rows(self.session.registry.build("dataset", dataset), answers=True)
+        if stage.fit is not None:
+            rows.loader.pixels = replace(rows.loader.pixels, fit=stage.fit)
+        return rows
 
     def _world(self) -> int:
         return max(1, int(self.config.trainer.devices))
@@ -167,6 +176,12 @@ def check_stages(config: DictConfig) -> None:
     for name, stage in config.stages.items():
         if stage.data is None and config.dataset is None:
             raise ConfigError(f"stage {name!r} has no data; choose a dataset (dataset=conversations dataset.path=…)")
+        if stage.fit is not None and stage.fit not in FITS:
+            raise ConfigError(f"stages.{name}.fit is {stage.fit!r}; it can be null, {', '.join(FITS)}")
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        keys = [re.sub(r"\[(\d+)\]", r".\1", key) for key in missing]  # as Hydra's command line writes a list's items
+        raise ConfigError(f"the run needs values for {', '.join(keys)}; give them, like {keys[0]}=…")
 
 
 def make_loggers(config: DictConfig, folder: RunFolder) -> list[Any]:
