@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 from helpers.compositions import TINY
+from omegaconf import OmegaConf
+
+from vlframe.runs.checkpoint import part_modes
+from vlframe.runs.session import Session
+from vlframe.weights.parts import save_parts
 
 
 def vlframe(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
@@ -50,3 +55,14 @@ def training(manifest_file: Path, *more: str) -> list[str]:
         "trainer.progress=false",
         *more,
     ]  # fmt: skip
+
+
+def save_as_run(session: Session, folder: Path) -> Path:
+    """A session's weights as a run folder with one finished checkpoint."""
+    checkpoint = folder / "checkpoints" / "00-main-0000001-end"
+    checkpoint.mkdir(parents=True)
+    save_parts(checkpoint, session.model, session.config, part_modes(session.config, 0), {})
+    state = {"stage": "main", "stage_number": 0, "step": 1, "finished": True, "seconds": 0.0}
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(session.config, resolve=True))
+    return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.runs import save_as_run
 from safetensors.torch import load_file, save_file
 
 import vlframe
@@ -265,22 +266,6 @@ def test_our_models_leave_and_return(variant: str, tmp_path: Path) -> None:
         assert_same(dict(theirs.parts[part].state_dict()), dict(module.state_dict()))
     vlframe.export(tmp_path / "ours", tmp_path / "again")
     assert_same(state_of(tmp_path / "again"), state_of(tmp_path / "official"))
-
-
-def save_as_run(session, folder: Path) -> Path:
-    """A run folder with one finished checkpoint."""
-    from omegaconf import OmegaConf
-
-    from vlframe.runs.checkpoint import part_modes
-    from vlframe.weights.parts import save_parts
-
-    checkpoint = folder / "checkpoints" / "00-main-0000001-end"
-    checkpoint.mkdir(parents=True)
-    save_parts(checkpoint, session.model, session.config, part_modes(session.config, 0), {})
-    state = {"stage": "main", "stage_number": 0, "step": 1, "finished": True, "seconds": 0.0}
-    (checkpoint / "state.json").write_text(json.dumps(state))
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(session.config, resolve=True))
-    return folder
 
 
 # --- what is refused ---
