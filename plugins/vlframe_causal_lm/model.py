@@ -5,6 +5,7 @@ which may stand on either side of a row.
 """
 
 import difflib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from vlframe import ConfigError, planning
 from vlframe_causal_lm.architecture import resolve
+from vlframe_causal_lm.quantise import check_gpu, check_quantise
+from vlframe_causal_lm.recompute import recompute
 from vlframe_causal_lm.text import check_names, end_of_turn, load_tokenizer
 from vlframe_causal_lm.weights import load_model, random_model
 
@@ -34,14 +37,18 @@ class CausalLM(nn.Module):
         chat_template: str | None,
         attention: str,
         context: int | None,
+        checkpoint: bool,
+        quantise: str | None,
     ) -> None:
         super().__init__()
         check_names(tokenizer, chat_template)
+        check_quantise(quantise, source, gguf_file)
         config = resolve(source, architecture, gguf_file)
         if source is None or planning():
             self.lm = random_model(config, attention)
         else:
-            self.lm = load_model(source, config, attention, gguf_file)
+            self.lm = load_model(source, config, attention, gguf_file, quantise)
+            self.is_loaded_in_4bit = quantise is not None  # peft asks; its adapters then fit four-bit layers
         self.dim: int = self.lm.get_input_embeddings().weight.shape[1]
         self.context = _context(context, getattr(config, "max_position_embeddings", None))
         parts = self.lm.base_model.named_modules()
@@ -52,6 +59,13 @@ class CausalLM(nn.Module):
         self._ends = set() if stranger else _as_set(self.lm.generation_config.eos_token_id)
         # A checkpoint's own sampling settings would otherwise mix with those that are asked for.
         self.lm.generation_config = GenerationConfig()
+        if checkpoint and not planning():
+            recompute(self.lm)
+
+    @staticmethod
+    def check_machine(parameters: Mapping[str, Any]) -> None:
+        """Called before any part is built: ConfigError when this machine cannot run one of these parameters."""
+        check_gpu(parameters["quantise"])
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -84,10 +98,19 @@ class CausalLM(nn.Module):
         return self.lm.get_output_embeddings()(hidden_E)
 
     @torch.no_grad()
-    def generate(self, embeds_BSE: Tensor, mask_BS: Tensor, *, max_new_tokens: int = 64, **sampling: Any) -> Tensor:
+    def generate(
+        self,
+        embeds_BSE: Tensor,
+        mask_BS: Tensor,
+        *,
+        max_new_tokens: int = 64,
+        streamer: Any = None,
+        **sampling: Any,
+    ) -> Tensor:
         """ids_BG, the new tokens alone; after its end a row is filled with the padding token. Greedy unless told.
 
         ``sampling`` takes the fields of transformers' ``GenerationConfig``. A row of a batch gives what it gives alone.
+        ``streamer`` (transformers' ``BaseStreamer``) is handed the tokens of a single row as they come.
         """
         ends = sorted(self._end_ids)
         settings = {"do_sample": False, "max_new_tokens": max_new_tokens, **sampling}
@@ -104,11 +127,8 @@ class CausalLM(nn.Module):
             inputs_embeds=embeds_BSE.gather(1, order_BS[..., None].expand_as(embeds_BSE)),
             attention_mask=mask_BS.long().gather(1, order_BS),
             generation_config=config,
+            streamer=streamer,
         )
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass (in training mode) instead of keeping them."""
-        self.lm.gradient_checkpointing_enable({"use_reentrant": False})
 
     @cached_property
     def _end_ids(self) -> set[int]:

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from vlframe import ConfigError, WeightsError
 from vlframe_causal_lm.architecture import first_line
+from vlframe_causal_lm.quantise import loading_options
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 SHOWN = 8
@@ -23,13 +24,16 @@ def random_model(config: PreTrainedConfig, attention: str) -> PreTrainedModel:
         ) from error
 
 
-def load_model(source: str, config: PreTrainedConfig, attention: str, gguf_file: str | None) -> PreTrainedModel:
-    """The model of a folder or a hub id, in the number format of its files.
+def load_model(
+    source: str, config: PreTrainedConfig, attention: str, gguf_file: str | None, quantise: str | None
+) -> PreTrainedModel:
+    """The model of a folder or a hub id, in the number format of its files, or in four bits.
 
     safetensors are preferred; a ``.bin`` is read as weights only, never as code.
     """
     check_attention(attention)
     options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {"config": config}
+    options |= loading_options(quantise)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source,

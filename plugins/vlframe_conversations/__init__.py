@@ -13,6 +13,7 @@ class Source:
     path: str
     weight: float = 1.0  # how often its samples are drawn, relative to the weights of the other manifests
     media_root: str | None = None  # None: that of the data set
+    sound: bool | None = None  # None: that of the data set
 
 
 @dataclass

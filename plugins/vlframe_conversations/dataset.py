@@ -35,13 +35,15 @@ class Conversations:
         self.parts: list[Part] = []
         self._manifests: list[Manifest] = []
         self._readers: list[RowReader] = []
-        for source in mixture or [{"path": path, "weight": 1.0, "media_root": None}]:
+        for source in mixture or [{"path": path, "weight": 1.0}]:
             manifest = Manifest(Path(source["path"]).expanduser())
-            root = Path(source["media_root"] or media_root or manifest.path.parent).expanduser()
+            root = Path(source.get("media_root") or media_root or manifest.path.parent).expanduser()
             start = len(self)
             self.parts.append(Part(start, start + len(manifest), _weight(source)))
             self._manifests.append(manifest)
-            self._readers.append(RowReader(Path(os.path.abspath(root)), sound, tuple(ignore_fields)))
+            own = source.get("sound")
+            heard = sound if own is None else own
+            self._readers.append(RowReader(Path(os.path.abspath(root)), heard, tuple(ignore_fields)))
 
     def __len__(self) -> int:
         return self.parts[-1].stop if self.parts else 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -146,17 +147,98 @@ def test_eager_and_sdpa_agree() -> None:
     assert difference.abs().max() < 1e-5
 
 
-def test_gradient_checkpointing_gives_the_same_gradients() -> None:
-    gradients = []
-    for checkpointing in (False, True):
-        llm = build(preset("tiny")).train()
-        if checkpointing:
-            llm.enable_gradient_checkpointing()
-            assert llm.lm.is_gradient_checkpointing
-        embeds_BSE = llm.embed(torch.arange(3, 15)[None])
-        llm.logits(llm(embeds_BSE, torch.ones(1, 12))).square().mean().backward()
-        gradients.append({name: weight.grad for name, weight in llm.named_parameters()})
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
+@pytest.mark.parametrize("trained", [True, False])
+def test_recomputing_gives_the_same_gradients_from_fewer_kept_tensors(family: str, trained: bool) -> None:
+    """Also where the language model is frozen and in eval mode, and only what lies below it learns."""
+    gradients, kept = [], []
+    for checkpoint in (False, True):
+        llm = build(preset(family), checkpoint=checkpoint).train(trained).requires_grad_(trained)
+        embeds_BSE = llm.embed(torch.arange(3, 15)[None]).detach().requires_grad_()
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, saved=saved: saved.append(x.numel()) or x, lambda x: x):
+            hidden_BSE = llm(embeds_BSE, torch.ones(1, 12))
+        kept.append(sum(saved))
+        torch.manual_seed(1)
+        llm.logits(hidden_BSE).square().mean().backward()
+        gradients.append({"embeds": embeds_BSE.grad} | {name: weight.grad for name, weight in llm.named_parameters()})
     torch.testing.assert_close(gradients[0], gradients[1])
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_recomputing_changes_nothing_about_generation() -> None:
+    one, other = (build(preset("tiny"), checkpoint=checkpoint) for checkpoint in (False, True))
+    embeds_BSE = one.embed(torch.arange(3, 9)[None])
+    answers = [llm.generate(embeds_BSE, torch.ones(1, 6), max_new_tokens=8).tolist() for llm in (one, other)]
+    assert answers[0] == answers[1]
+    pickle.loads(pickle.dumps(other))
+
+
+# -- four bits -------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_in_four_bits_needs_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with plan():
+        llm = REGISTRY.build("llm", {**preset("mistral_7b_instruct"), "quantise": "nf4"})
+    assert sum(weight.numel() for weight in llm.parameters()) == 7_241_732_096
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantise": "int8", "source": "x"}, "quantise is 'int8'; it can be null or nf4"),
+        ({"quantise": "nf4"}, "there is no llm.source"),
+        ({"quantise": "nf4", "source": "x", "gguf_file": "y"}, "gguf_file 'y' has a quantisation of its own"),
+    ],
+)
+def test_four_bits_of_what_cannot_have_them_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(preset("tiny"), **changes)
+
+
+def test_without_a_gpu_four_bits_are_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    CausalLM.check_machine({"quantise": None})
+    with pytest.raises(ConfigError, match=r"needs a GPU, and there is none here; set llm\.quantise=null"):
+        CausalLM.check_machine({"quantise": "nf4"})
+
+
+def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("vlframe_causal_lm.quantise.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'vlframe\[quantise\]'"):
+        CausalLM.check_machine({"quantise": "nf4"})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="four-bit weights need a CUDA device")
+def test_adapters_learn_on_four_bit_weights(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="four-bit weights need bitsandbytes (the extra 'quantise')")
+    build(preset("tiny")).lm.save_pretrained(tmp_path / "tiny")
+    llm = build(preset("tiny"), source=str(tmp_path / "tiny"), quantise="nf4", checkpoint=True)
+    packed = {name: weight.clone() for name, weight in llm.named_parameters() if not weight.is_floating_point()}
+    assert len(packed) == 14 and not any("lm_head" in name or "embed" in name for name in packed)
+    llm.requires_grad_(False)
+    inject_adapter_in_model(LoraConfig(r=4, target_modules=llm.lora_targets), llm)
+    llm.cuda().train()
+    adapters = [weight for name, weight in llm.named_parameters() if "lora_" in name]
+    optimizer = torch.optim.AdamW(adapters, lr=1e-2)
+    ids_BS = torch.arange(3, 19, device="cuda")[None]
+    losses = []
+    for _ in range(12):
+        with torch.autocast("cuda", torch.bfloat16):
+            logits_BSV = llm.logits(llm(llm.embed(ids_BS), torch.ones(1, 16, device="cuda")))
+            loss = torch.nn.functional.cross_entropy(logits_BSV[0, :-1].float(), ids_BS[0, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.3
+    after = dict(llm.named_parameters())
+    for name, weight in packed.items():
+        stem, _, last = name.rpartition(".")
+        assert torch.equal(after[f"{stem}.base_layer.{last}"], weight)
 
 
 @pytest.mark.parametrize(

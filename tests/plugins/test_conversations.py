@@ -151,6 +151,15 @@ def test_mixture(tmp_path: Path) -> None:
         data[3]
 
 
+def test_each_manifest_of_a_mixture_may_be_heard_or_not(tmp_path: Path) -> None:
+    seen, heard = (write(tmp_path, llava("<video>", video="v.mp4"), name=name) for name in ("a.jsonl", "b.jsonl"))
+    sources = [{"path": str(seen)}, {"path": str(heard), "sound": True}]
+    for whole, kinds in ((False, ["video"]), (True, ["video", "audio"])):
+        data = conversations(mixture=[{"weight": 1, **source} for source in sources], sound=whole)
+        assert [item.kind for item in data[0].media] == kinds
+        assert [item.kind for item in data[1].media] == ["video", "audio"]
+
+
 def test_one_file_is_one_part(tmp_path: Path) -> None:
     assert conversations(write(tmp_path, llava("1"), llava("2"))).parts == [Part(0, 2)]
 

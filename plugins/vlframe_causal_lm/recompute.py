@@ -1,0 +1,31 @@
+"""Activations that are computed again in the backward pass instead of being kept (Chen et al. 2016).
+
+transformers can do this in training mode alone. A frozen language model is in eval mode, and gradients still pass
+through it to the connector below: at 2048 tokens its activations are what fills the memory.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from vlframe import ConfigError
+
+
+def recompute(model: nn.Module) -> None:
+    """Make every decoder layer recompute, in any mode, wherever gradients are asked for. Generation is unchanged."""
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers:
+        raise ConfigError(f"llm checkpoint is true, and a {type(model).__name__} has no layers that can recompute")
+    for layer in layers:
+        layer.forward = partial(_recomputed, layer.forward)
+
+
+def _recomputed(forward: Callable[..., Any], *inputs: Any, **more: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **more)
+    return checkpoint(forward, *inputs, use_reentrant=False, **more)
