@@ -39,7 +39,7 @@ def model(folder: Path) -> Chat:
     registry = open_registry()
     config = compose(
         "train",
-        ["model=videollama2_av_tiny", "audio_encoder.seconds=2", "llm.architecture.initializer_range=0.5"],
+        ["model=videollama2_av_tiny", "audio_encoder.seconds=2", "+llm.architecture.initializer_range=0.5"],
         registry,
     )
     return vlframe.load(save_as_run(open_session(config, registry), folder / "run"), device="cpu")
