@@ -50,5 +50,6 @@ def loading_options(quantise: str | None) -> dict[str, object]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    # Each rank on its own GPU: the model is built before Lightning has chosen one.
-    return {"quantization_config": four_bits, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
+    # Each rank on its own GPU: the model is built before Lightning has chosen one. (The CPU is slow, and for tests.)
+    device = int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": four_bits, "device_map": {"": device}}

@@ -211,24 +211,28 @@ def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch: pyte
         CausalLM.check_machine({"quantise": "nf4"})
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="four-bit weights need a CUDA device")
-def test_adapters_learn_on_four_bit_weights(tmp_path: Path) -> None:
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, where ``check_machine`` refuses it for being slow, the numbers are the same kind."""
     pytest.importorskip("bitsandbytes", reason="four-bit weights need bitsandbytes (the extra 'quantise')")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     build(preset("tiny")).lm.save_pretrained(tmp_path / "tiny")
     llm = build(preset("tiny"), source=str(tmp_path / "tiny"), quantise="nf4", checkpoint=True)
     packed = {name: weight.clone() for name, weight in llm.named_parameters() if not weight.is_floating_point()}
     assert len(packed) == 14 and not any("lm_head" in name or "embed" in name for name in packed)
     llm.requires_grad_(False)
     inject_adapter_in_model(LoraConfig(r=4, target_modules=llm.lora_targets), llm)
-    llm.cuda().train()
+    llm.to(device).train()
     adapters = [weight for name, weight in llm.named_parameters() if "lora_" in name]
     optimizer = torch.optim.AdamW(adapters, lr=1e-2)
-    ids_BS = torch.arange(3, 19, device="cuda")[None]
+    ids_BS = torch.arange(3, 19, device=device)[None]
     losses = []
     for _ in range(12):
-        with torch.autocast("cuda", torch.bfloat16):
-            logits_BSV = llm.logits(llm(llm.embed(ids_BS), torch.ones(1, 16, device="cuda")))
+        with torch.autocast(device, torch.bfloat16):
+            logits_BSV = llm.logits(llm(llm.embed(ids_BS), torch.ones(1, 16, device=device)))
             loss = torch.nn.functional.cross_entropy(logits_BSV[0, :-1].float(), ids_BS[0, 1:])
         loss.backward()
         optimizer.step()
