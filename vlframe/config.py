@@ -83,6 +83,7 @@ class TrainerConfig:
     """The machine side of a run; nothing here changes what is computed but `precision`."""
 
     precision: str = "32"  # 32 | bf16
+    gradient_checkpointing: bool = False  # parts that can recompute activations in the backward pass, to save memory
     accelerator: str = "auto"
     devices: int = 1
     strategy: str = "auto"

@@ -20,7 +20,6 @@ class CausalLMParams:
     chat_template: str | None = None  # mistral_instruct | chatml | vicuna | llama3 | plain; null: the tokenizer's own
     attention: str = "sdpa"  # sdpa | eager | flash_attention_2
     context: int | None = None  # the longest sequence, media included; null: the architecture's max_position_embeddings
-    checkpoint: bool = False  # recompute the decoder's layers in the backward pass instead of keeping their activations
     quantise: str | None = None  # nf4: weights in four bits, for LoRA on a GPU (bitsandbytes, quantised twice)
 
 

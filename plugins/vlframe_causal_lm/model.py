@@ -37,7 +37,6 @@ class CausalLM(nn.Module):
         chat_template: str | None,
         attention: str,
         context: int | None,
-        checkpoint: bool,
         quantise: str | None,
     ) -> None:
         super().__init__()
@@ -59,8 +58,6 @@ class CausalLM(nn.Module):
         self._ends = set() if stranger else _as_set(self.lm.generation_config.eos_token_id)
         # A checkpoint's own sampling settings would otherwise mix with those that are asked for.
         self.lm.generation_config = GenerationConfig()
-        if checkpoint and not planning():
-            recompute(self.lm)
 
     @staticmethod
     def check_machine(parameters: Mapping[str, Any]) -> None:
@@ -129,6 +126,10 @@ class CausalLM(nn.Module):
             generation_config=config,
             streamer=streamer,
         )
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the decoder's layers in the backward pass instead of keeping their activations."""
+        recompute(self.lm)
 
     @cached_property
     def _end_ids(self) -> set[int]:

@@ -20,7 +20,8 @@ def recompute(model: nn.Module) -> None:
     """Make every decoder layer recompute, in any mode, wherever gradients are asked for. Generation is unchanged."""
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise ConfigError(f"llm checkpoint is true, and a {type(model).__name__} has no layers that can recompute")
+        kind = type(model).__name__
+        raise ConfigError(f"trainer.gradient_checkpointing is true, and a {kind} has no layers that can recompute")
     for layer in layers:
         layer.forward = partial(_recomputed, layer.forward)
 

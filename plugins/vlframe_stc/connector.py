@@ -76,6 +76,10 @@ class STC(nn.Module):
         sampled_BUHWD = activation(window.still(self.s1(features_BHWD), real_UK))
         return self._read(sampled_BUHWD)[:, rows].flatten(1, 2)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the blocks of the RegStages in the backward pass, as the parameter ``checkpoint`` does."""
+        self.s1.checkpoint = self.s2.checkpoint = True
+
     def _read(self, sampled_BTHWD: Tensor) -> Tensor:
         """The second RegStage and the readout: ``tokens_BTNE``."""
         clips = sampled_BTHWD.shape[:2]

@@ -153,7 +153,9 @@ def test_recomputing_gives_the_same_gradients_from_fewer_kept_tensors(family: st
     """Also where the language model is frozen and in eval mode, and only what lies below it learns."""
     gradients, kept = [], []
     for checkpoint in (False, True):
-        llm = build(preset(family), checkpoint=checkpoint).train(trained).requires_grad_(trained)
+        llm = build(preset(family)).train(trained).requires_grad_(trained)
+        if checkpoint:
+            llm.enable_gradient_checkpointing()
         embeds_BSE = llm.embed(torch.arange(3, 15)[None]).detach().requires_grad_()
         saved: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x, saved=saved: saved.append(x.numel()) or x, lambda x: x):
@@ -167,7 +169,8 @@ def test_recomputing_gives_the_same_gradients_from_fewer_kept_tensors(family: st
 
 
 def test_recomputing_changes_nothing_about_generation() -> None:
-    one, other = (build(preset("tiny"), checkpoint=checkpoint) for checkpoint in (False, True))
+    one, other = build(preset("tiny")), build(preset("tiny"))
+    other.enable_gradient_checkpointing()
     embeds_BSE = one.embed(torch.arange(3, 9)[None])
     answers = [llm.generate(embeds_BSE, torch.ones(1, 6), max_new_tokens=8).tolist() for llm in (one, other)]
     assert answers[0] == answers[1]
@@ -220,7 +223,8 @@ def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeyp
     pytest.importorskip("bitsandbytes", reason="four-bit weights need bitsandbytes (the extra 'quantise')")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     build(preset("tiny")).lm.save_pretrained(tmp_path / "tiny")
-    llm = build(preset("tiny"), source=str(tmp_path / "tiny"), quantise="nf4", checkpoint=True)
+    llm = build(preset("tiny"), source=str(tmp_path / "tiny"), quantise="nf4")
+    llm.enable_gradient_checkpointing()
     packed = {name: weight.clone() for name, weight in llm.named_parameters() if not weight.is_floating_point()}
     assert len(packed) == 14 and not any("lm_head" in name or "embed" in name for name in packed)
     llm.requires_grad_(False)

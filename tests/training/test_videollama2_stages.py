@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.compositions import batch, clip, row, tiny_session
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,6 +23,7 @@ from vlframe.model.compose import build, make_plan
 from vlframe.runs.checkpoint import Checkpoint, checkpoints
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.session import open_session
+from vlframe.training.parts import recompute_activations
 from vlframe.training.run import check_stages, train
 
 VIDEO = ("pretrain", "finetune", "finetune_lora", "finetune_qlora", "all")
@@ -70,20 +72,20 @@ def trained(stage: Any) -> dict[str, str]:
 def test_every_official_number_is_carried(experiment: str) -> None:
     cfg = config(experiment)
     assert list(cfg.stages) == [name for name, _ in named_stages(experiment)]
-    for name, row in named_stages(experiment):
-        lr, batch, local, epochs, learns = STAGES[row]
+    for name, kind in named_stages(experiment):
+        lr, batch, local, epochs, learns = STAGES[kind]
         stage = cfg.stages[name]
         assert trained(stage) == learns and (stage.lr, stage.epochs, stage.steps) == (lr, epochs, None)
         assert stage.batch_size == local and stage.batch_size * stage.accumulate * cfg.trainer.devices == batch
         assert {stage[part].lr or lr for part in learns} == {lr}
         assert (stage.weight_decay, stage.warmup_ratio, stage.final_lr_ratio, stage.clip) == (0.0, 0.03, 0.0, 1.0)
         assert list(stage.betas) == [0.9, 0.999]
-        assert stage.fit == ("pad" if row.startswith(("finetune", "joint")) else None)
+        assert stage.fit == ("pad" if kind.startswith(("finetune", "joint")) else None)
         if "lora" in learns.values():
             lora = stage.llm.lora
             assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (128, 256, 0.05, None)
     assert (cfg.seed, cfg.loader.workers, cfg.trainer.precision, cfg.trainer.devices) == (42, 4, "bf16", 8)
-    assert cfg.llm.checkpoint and cfg.connector.checkpoint
+    assert cfg.trainer.gradient_checkpointing
     assert cfg.media.frames == (8 if experiment.startswith("videollama2/") else 16)
     assert cfg.encoder.fit == ("crop" if cfg.encoder.name == "clip" else "squash")
     hears_alone = named_stages(experiment)[0][1].startswith("audio_")
@@ -117,8 +119,8 @@ def test_a_plan_needs_no_weights_no_data_and_no_gpu(experiment: str, clip: int, 
 def test_a_run_without_its_manifests_names_the_keys_that_are_missing(experiment: str) -> None:
     with pytest.raises(ConfigError, match="the run needs values for stages") as caught:
         check_stages(config(experiment))
-    for name, row in named_stages(experiment):
-        keys = [f"data.mixture.{number}.path" for number in range(3)] if row == "joint" else ["data.path"]
+    for name, kind in named_stages(experiment):
+        keys = [f"data.mixture.{number}.path" for number in range(3)] if kind == "joint" else ["data.path"]
         assert all(f"stages.{name}.{key}" in str(caught.value) for key in keys)
 
 
@@ -161,8 +163,7 @@ def test_a_twin_differs_from_its_original_in_size_length_and_rate_alone(twin: st
                 value, theirs = ({k: v for k, v in item.items() if k != "lr"} for item in (value, theirs))
             assert key in MAY_DIFFER or value == theirs, f"{name}.{key}"
     assert small["seed"] == large["seed"] and small["trainer"]["precision"] == large["trainer"]["precision"]
-    for part in ("connector", "llm"):
-        assert small[part]["checkpoint"] is large[part]["checkpoint"] is True
+    assert small["trainer"]["gradient_checkpointing"]
 
 
 @pytest.fixture(scope="module")
@@ -254,14 +255,35 @@ def test_the_loss_falls_in_every_stage_and_only_what_is_meant_changes(
     done = checkpoints(folder)
     assert [(item.stage, item.finished) for item in done] == [(name, True) for name, _ in named_stages(twin)]
     curve = losses(folder)
-    for item, (name, row) in zip(done, named_stages(twin), strict=True):
+    for item, (name, kind) in zip(done, named_stages(twin), strict=True):
         steps, curve = curve[: item.step], curve[item.step :]
         third = math.ceil(item.step / 3)
         assert len(steps) == item.step and mean(steps[-third:]) < mean(steps[:third]), f"{name}: {steps}"
         after = tensors(item)
-        check_changes({key: before[key] for key in before if key in after}, after, STAGES[row][4], name)
+        check_changes({key: before[key] for key in before if key in after}, after, STAGES[kind][4], name)
         before = after
     assert not curve
+
+
+def test_recomputing_reaches_the_parts_and_changes_no_gradient(registry) -> None:
+    gradients = []
+    for recompute in (False, True):
+        session = tiny_session(registry, "audio_encoder=beats_tiny", "connector=stc")
+        session.model.encoder.requires_grad_(False)
+        if recompute:
+            recompute_activations(session.model)
+            assert session.model.connector.s1.checkpoint
+        session.model(batch(row([clip(session, 1)], 8, 3, 1))).total.backward()
+        gradients.append({name: p.grad for name, p in session.model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 50
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_composition_that_cannot_recompute_says_so(registry) -> None:
+    model = tiny_session(registry).model
+    model.llm, model.connector = torch.nn.Identity(), torch.nn.Identity()
+    with pytest.raises(ConfigError, match="no part of this composition can recompute"):
+        recompute_activations(model)
 
 
 def test_a_stage_pads_its_frames_where_the_run_crops_them(tmp_path: Path, registry, monkeypatch) -> None:

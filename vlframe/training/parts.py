@@ -42,6 +42,15 @@ def prepare_parts(model: VideoLLM, stage: StageConfig) -> list[PartSummary]:
     return rows
 
 
+def recompute_activations(model: VideoLLM) -> None:
+    """Every part that can (``enable_gradient_checkpointing``) recomputes in the backward pass what it would keep."""
+    able = [part for part in model.parts.values() if hasattr(part, "enable_gradient_checkpointing")]
+    for part in able:
+        part.enable_gradient_checkpointing()
+    if not able:
+        raise ConfigError("trainer.gradient_checkpointing is true, and no part of this composition can recompute")
+
+
 def set_modes(model: VideoLLM, stage: StageConfig) -> None:
     """Frozen parts in eval mode (no dropout, fixed batch statistics), the others in train mode."""
     for name, part in model.parts.items():

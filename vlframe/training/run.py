@@ -31,7 +31,7 @@ from vlframe.training.callbacks import SaveCheckpoints, Throughput
 from vlframe.training.checkpoint import PartsCheckpointIO
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
-from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts
+from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
 
 FITS = ("crop", "squash", "pad")
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
@@ -78,6 +78,8 @@ class Run:
             restore(session, self.resumed)
         else:
             begin(session.model, session.config)
+        if self.config.trainer.gradient_checkpointing:
+            recompute_activations(session.model)
         self.loggers = loggers
 
     def stages(self) -> bool:
