@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
-        print(f"vlframe: there is no command {command!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        shown = [name for name in COMMANDS if not name.startswith("_")]
+        print(f"vlframe: there is no command {command!r}; there are {', '.join(shown)}", file=sys.stderr)
         return 2
     if traceback or os.environ.get("VLFRAME_TRACEBACK"):
         return COMMANDS[command](rest)
@@ -97,6 +98,19 @@ def _verify(arguments: list[str]) -> int:
     return verify_command(files, options.get("layout", "videollama2"))
 
 
+def _rank(arguments: list[str]) -> int:
+    """One of the other processes of a run; started by the first (see ``vlframe.training.ranks``)."""
+    from omegaconf import OmegaConf
+
+    from vlframe.app import open_registry
+    from vlframe.training.run import train_rank
+
+    (folder,) = arguments
+    plugins = OmegaConf.load(os.path.join(folder, "config.yaml")).plugins
+    train_rank(folder, open_registry(list(plugins.paths), plugins.strict))
+    return 0
+
+
 def plugin_arguments(arguments: Sequence[str]) -> tuple[list[str], bool]:
     """``plugins.paths`` and ``plugins.strict`` of a command line: needed before Hydra can know the rows they bring."""
     paths: list[str] = []
@@ -119,6 +133,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "export": _hydra("export"),
     "verify": _verify,
     "list": _list,
+    "_rank": _rank,
 }
 
 if __name__ == "__main__":

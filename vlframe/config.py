@@ -90,7 +90,7 @@ class TrainerConfig:
     threads: int | None = None  # CPU threads for torch; null = torch's own choice
     log_every: int = 10  # optimizer steps
     checkpoint_every: int = 500  # optimizer steps; there is always one at the end of a stage
-    keep_checkpoints: int = 1  # how many of a stage stay on disk
+    keep_checkpoints: int = 2  # how many of a stage stay on disk; the older is for when the newest is torn
     max_time: str | None = None  # DD:HH:MM:SS; the run stops cleanly after it
     progress: bool = True
 

@@ -196,7 +196,7 @@ class MediaSource:
 
 @dataclass(frozen=True)
 class Written:
-    """A conversation as a data protocol writes it, with one placeholder (a negative id) for each of ``media``, in order.
+    """A conversation as a data protocol writes it: one placeholder (a negative id) for each of ``media``, in order.
 
     ``hidden`` is a token that attention does not see wherever it stands.
     """

@@ -43,3 +43,7 @@ class NoAudioTrack(MediaError):
 
 class WeightsError(UserError, ValueError):
     """Weights that are missing, unexpected or of the wrong shape."""
+
+
+class TrainingError(UserError, RuntimeError):
+    """A step that cannot be taken: a loss that is no number, memory that ran out."""

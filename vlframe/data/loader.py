@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,5 +21,12 @@ def data_loader(rows: Prepare, config: LoaderConfig, **options: Any) -> DataLoad
         prefetch_factor=config.prefetch if config.workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
+        worker_init_fn=_leave_stopping_to_the_parent,
         **options,
     )
+
+
+def _leave_stopping_to_the_parent(worker: int) -> None:
+    """A terminal sends SIGINT to all processes, and the parent still wants its batches to finish the step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler, which a fork brings along

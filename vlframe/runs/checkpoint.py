@@ -6,12 +6,14 @@
         state.json                                  stage, step, whether the stage is finished; written last
         training.pt                                 optimizer, schedule, loops, RNG (tensors and plain values only)
 
-A folder is written aside and renamed, so one that has its final name is whole.
+A folder is written aside, flushed and renamed, and ``state.json`` has the sizes of its files: one that a failing disk
+has torn is known by them, and the one before it is used.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from vlframe.config import PARTS
 from vlframe.errors import WeightsError
 from vlframe.model.adapters import add_adapter, has_adapter
 from vlframe.runs.folder import RunFolder
+from vlframe.runs.log import log
 from vlframe.weights.parts import load_parts
 
 if TYPE_CHECKING:
@@ -55,9 +58,39 @@ def latest(folder: RunFolder) -> Checkpoint:
 
 
 def _whole(path: Path) -> Iterator[Checkpoint]:
-    for state in path.glob("*/state.json"):
-        if not state.parent.name.startswith("."):
-            yield Checkpoint(state.parent, **json.loads(state.read_text()))
+    for folder in sorted(path.glob("*")):
+        if folder.name.startswith("."):
+            continue
+        problem = torn(folder)
+        if problem:
+            log.warning("checkpoint %s is torn (%s) and is left aside", folder, problem)
+            continue
+        state = json.loads((folder / "state.json").read_text())
+        state.pop("files", None)
+        yield Checkpoint(folder, **state)
+
+
+def torn(folder: Path) -> str | None:
+    """What a checkpoint lacks of what it says it holds; None if it is whole."""
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    except (OSError, ValueError) as error:
+        return f"state.json: {error}"
+    for name, size in state.get("files", {}).items():
+        if sizes.get(name) != size:
+            return f"{name} has {sizes.get(name, 0)} of {size} bytes"
+    return None
+
+
+def is_whole(folder: Path) -> bool:
+    return folder.is_dir() and torn(folder) is None
+
+
+def clear_leftovers(folder: RunFolder) -> None:
+    """What a killed process was writing when it ended."""
+    for path in folder.checkpoints.glob(".*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def part_modes(config: DictConfig, stage_number: int) -> dict[str, set[str]]:

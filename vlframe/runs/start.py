@@ -44,8 +44,8 @@ def settle(config: DictConfig) -> None:
         if saved[part].name != config[part].name:
             others = [other for other in init.parts if other != part]
             raise ConfigError(
-                f"the {part} is {config[part].name!r} here and {saved[part].name!r} in {init.run}, so its weights are of "
-                f"no use; leave it out with init.parts=[{','.join(others)}], or choose {part}={saved[part].name}"
+                f"the {part} is {config[part].name!r} here and {saved[part].name!r} in {init.run}, so its weights are "
+                f"of no use; leave it out with init.parts=[{','.join(others)}], or choose {part}={saved[part].name}"
             )
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from omegaconf import DictConfig
+from safetensors import SafetensorError
 
-from vlframe.runs.checkpoint import part_modes
+from vlframe.errors import TrainingError
+from vlframe.runs.checkpoint import is_whole, part_modes
 from vlframe.runs.folder import write_json
 from vlframe.weights.parts import save_parts
 
@@ -31,7 +33,19 @@ class PartsCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         final = Path(path)
+        if is_whole(final):  # a resumed run comes by the same step again, with the same weights
+            return
         aside = final.with_name(f".{final.name}.{os.getpid()}")
+        try:
+            self._write(checkpoint, aside, final)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise TrainingError(
+                f"checkpoint {final.name} could not be written ({error}); the one before it stays. Make room in "
+                f"{final.parent} and go on with resume={final.parent.parent}"
+            ) from error
+
+    def _write(self, checkpoint: dict[str, Any], aside: Path, final: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         modes = part_modes(self.config, self.stage_number)
@@ -39,11 +53,11 @@ class PartsCheckpointIO(CheckpointIO):
         shutil.copy(final.parent.parent / "config.yaml", aside / "config.yaml")
         state = checkpoint.pop("vlframe")
         torch.save(checkpoint, aside / "training.pt")
-        write_json(aside / "state.json", state)
         for file in aside.iterdir():
             _flush(file)
-        if final.exists():  # the same step once more (a resumed run): the older twin goes
-            shutil.rmtree(final)
+        sizes = {file.name: file.stat().st_size for file in sorted(aside.iterdir())}
+        write_json(aside / "state.json", {**state, "files": sizes})
+        shutil.rmtree(final, ignore_errors=True)  # a torn one of the same name
         os.replace(aside, final)
         _flush(final.parent)
 

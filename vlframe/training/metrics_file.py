@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from vlframe.runs.folder import write_text
 
 
 class MetricsFile(Logger):
@@ -23,8 +26,9 @@ class MetricsFile(Logger):
         self.rows: list[dict[str, str]] = []
         self.columns: list[str] = ["step"]
         if path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))
+            # A killed process may have left half a row at the end.
+            whole, newline, _ = path.read_text(encoding="utf-8").rpartition("\n")
+            self.rows = list(csv.DictReader((whole + newline).splitlines()))
             self.columns = list(self.rows[0]) if self.rows else ["step"]
 
     @property
@@ -59,10 +63,11 @@ class MetricsFile(Logger):
             self._write_all()
         else:
             with open(self.path, "a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.columns, restval="").writerow(row)
+                csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
 
     def _write_all(self) -> None:
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())

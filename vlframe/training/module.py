@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
 from vlframe.training.parts import set_modes
 
@@ -54,6 +56,7 @@ class StageModule(LightningModule):
         self.window_tokens = 0
         self.window_loss = 0.0
         self.batches_done = 0
+        self.batch: Batch | None = None  # the one in hand, for whoever has to say what went wrong
 
     def on_train_start(self) -> None:
         set_modes(self.model, self.stage)
@@ -68,12 +71,16 @@ class StageModule(LightningModule):
             set_rng(self.rng)
             self.rng = None
         self.skips.add(batch.skipped)
+        self.batch = batch
         loss = self.model(batch) if len(batch) else None
         self.batches_done += 1
         if loss is None or loss.tokens == 0:
             return torch.zeros((), device=self.device, requires_grad=True)
+        value = float(loss.total.detach())
+        if not math.isfinite(value):
+            raise NonFinite(f"the loss is {value}")
         self.window_tokens += loss.tokens
-        self.window_loss += float(loss.total.detach())
+        self.window_loss += value
         return loss.total
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -119,19 +126,31 @@ class StageModule(LightningModule):
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
         checkpoint["seconds"] = self.state()["seconds"]
-        checkpoint["rng"] = get_rng()
+        checkpoint["rng"] = gather_rng()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
         self.steps_done = checkpoint["steps_done"]
         self.seconds_before = checkpoint["seconds"]
-        self.rng = checkpoint["rng"]
+        mine = checkpoint["rng"]
+        rank = self.trainer.global_rank
+        self.rng = mine[rank] if rank < len(mine) else None  # more ranks than before: the new ones begin anew
 
 
 def get_rng() -> dict[str, Any]:
     """torch's random state, as tensors: nothing else in a run draws random numbers."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def gather_rng() -> list[dict[str, Any]]:
+    """The random state of every rank, by rank. All ranks call this."""
+    ranks = torch.distributed
+    if not (ranks.is_available() and ranks.is_initialized() and ranks.get_world_size() > 1):
+        return [get_rng()]
+    states: list[dict[str, Any]] = [{} for _ in range(ranks.get_world_size())]
+    ranks.all_gather_object(states, get_rng())
+    return states
 
 
 def set_rng(state: dict[str, Any]) -> None:

@@ -10,35 +10,40 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from vlframe.data.module import StageData
 from vlframe.data.skips import SkipLog
 from vlframe.errors import ConfigError
 from vlframe.registry import Registry
-from vlframe.runs.checkpoint import Checkpoint, checkpoints
+from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, write_json
 from vlframe.runs.log import log, log_to
 from vlframe.runs.session import Session, checked, open_session, restore
 from vlframe.runs.start import begin, settle
 from vlframe.training.callbacks import SaveCheckpoints, Throughput
 from vlframe.training.checkpoint import PartsCheckpointIO
+from vlframe.training.failures import explained
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
+from vlframe.training.ranks import hand_over, own_group, refuse_strangers
+from vlframe.training.stopping import Stop, StopAtBoundary, listening
 
 FITS = ("crop", "squash", "pad")
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
-def train(config: DictConfig, registry: Registry) -> RunFolder:
-    """Run every stage of a config in its folder, then its benchmark. ``resume`` goes on where a folder stopped."""
+def train(config: DictConfig, registry: Registry, stop: Stop | None = None) -> RunFolder:
+    """Run every stage of a config in its folder, then its benchmark. ``resume`` goes on where a folder stopped.
+
+    A signal stops it with a checkpoint and SystemExit (see ``vlframe.training.stopping``).
+    """
     if config.resume:
         folder = RunFolder.open(config.resume)
         config = checked(folder.read_config(), {}, registry)
@@ -46,29 +51,55 @@ def train(config: DictConfig, registry: Registry) -> RunFolder:
         check_stages(config)
         settle(config)
         folder = None
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
-    session = open_session(config, registry)  # a composition that does not fit leaves no folder behind
+    devices = int(config.trainer.devices)
+    refuse_strangers(devices)
+    session = _open(config, registry)  # a composition that does not fit leaves no folder behind
     folder = folder or RunFolder.create(config, registry)
-    quiet_lightning()
+    clear_leftovers(folder)
+    if devices > 1:
+        hand_over(folder)
+    stop = stop or Stop(_seconds(config.trainer.max_time))
     with log_to(folder):
         log.info("run %s", folder.path)
         loggers = make_loggers(config, folder)
-        finished = Run(session, folder, loggers).stages()
+        with own_group(), listening(stop):
+            finished = Run(session, folder, loggers, stop).stages()
         if finished and config.benchmark is not None:
             from vlframe.evaluation.run import evaluate_session
 
             evaluate_session(session, folder, loggers)
         close_loggers(loggers)
         log.info("done: %s", folder.path) if finished else log.info("stopped early; go on with resume=%s", folder.path)
+    if stop.exit_code:
+        raise SystemExit(stop.exit_code)
     return folder
+
+
+def train_rank(path: str, registry: Registry) -> None:
+    """The stages of a run as one of its other ranks: what it computes goes to the first, which writes everything."""
+    folder = RunFolder.open(path)
+    config = checked(folder.read_config(), {}, registry)
+    session = _open(config, registry)
+    stop = Stop(_seconds(config.trainer.max_time))
+    with listening(stop):
+        Run(session, folder, make_loggers(config, folder), stop).stages()
+    if stop.exit_code:
+        raise SystemExit(stop.exit_code)
+
+
+def _open(config: DictConfig, registry: Registry) -> Session:
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    quiet_lightning()
+    return open_session(config, registry)
 
 
 class Run:
     """The stages of a session, in order, from wherever its folder says it is."""
 
-    def __init__(self, session: Session, folder: RunFolder, loggers: list[Any]) -> None:
+    def __init__(self, session: Session, folder: RunFolder, loggers: list[Any], stop: Stop) -> None:
         self.session = session
+        self.stop = stop
         self.config = session.config
         self.folder = folder
         self.skips = SkipLog(folder.quarantine)
@@ -88,8 +119,9 @@ class Run:
         for number, name in enumerate(self.config.stages):
             outcome = self._stage(number, name, first_step)
             first_step += outcome.steps
-            if not outcome.finished:
+            if not outcome.finished or self.stop.signal is not None:
                 return False
+        self.skips.gather()
         log.info("%s", self.skips)
         return True
 
@@ -116,7 +148,8 @@ class Run:
         resumed_here = self.resumed if self.resumed and self.resumed.stage_number == number else None
         trainer = self._trainer(stage, PartsCheckpointIO(self.session.model, self.config, number, precision))
         self.loggers[0].cut_after(first_step + (resumed_here.step if resumed_here else 0))
-        trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
+        with explained(module, self.folder):
+            trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
         precision.restore()
         return module
 
@@ -135,16 +168,15 @@ class Run:
         callbacks = [
             SaveCheckpoints(self.folder, every=settings.checkpoint_every, keep=settings.keep_checkpoints),
             Throughput(),
+            StopAtBoundary(self.stop),
             *instantiate(self.config.callbacks),
         ]
-        if settings.max_time:
-            callbacks.append(Timer(_duration(settings.max_time)))
         if settings.progress:
             callbacks.append(TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 100))
         return Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
-            strategy=settings.strategy,
+            strategy=_strategy(settings),
             precision=PRECISION[settings.precision],
             max_epochs=1,
             accumulate_grad_batches=stage.accumulate,
@@ -169,6 +201,13 @@ class Run:
         tables = json.loads(self.folder.parameters.read_text()) if self.folder.parameters.is_file() else {}
         tables[name] = {row.part: {key: value for key, value in asdict(row).items() if key != "part"} for row in rows}
         write_json(self.folder.parameters, tables)
+
+
+def _strategy(settings: Any) -> str:
+    """Ranks may have batches without video, or without sound: parameters that one of them does not use must not keep
+    the others waiting."""
+    several = int(settings.devices) > 1
+    return "ddp_find_unused_parameters_true" if settings.strategy == "auto" and several else settings.strategy
 
 
 def check_stages(config: DictConfig) -> None:
@@ -224,12 +263,15 @@ def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any
     return built
 
 
-def _duration(text: str) -> timedelta:
+def _seconds(text: str | None) -> float | None:
+    """Of ``trainer.max_time``."""
+    if text is None:
+        return None
     try:
         days, hours, minutes, seconds = (int(part) for part in text.split(":"))
     except ValueError as error:
         raise ConfigError(f"trainer.max_time is {text!r}; write DD:HH:MM:SS") from error
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def quiet_lightning() -> None:

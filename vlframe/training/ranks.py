@@ -1,0 +1,57 @@
+"""Several processes for one run.
+
+Lightning starts the other ranks by running the first one's command line again. That line may have been a job of a
+multirun, and would make each rank a run folder of its own; so the others are sent to the folder of the first, whose
+resolved config is all they need: ``vlframe _rank <folder>``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+import vlframe
+from vlframe.errors import ConfigError
+from vlframe.runs.folder import RunFolder
+
+MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of Lightning, on a process
+
+
+def this_rank() -> int:
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+
+
+def hand_over(folder: RunFolder) -> None:
+    """What the other ranks are to do, said where Lightning looks for it."""
+    sys.argv = [str(Path(vlframe.__file__).parent / "__main__.py"), "_rank", str(folder.path.resolve())]
+
+
+@contextmanager
+def own_group() -> Iterator[None]:
+    """What Lightning leaves in this process when it started others, taken back: the next job of a multirun begins as
+    the first did."""
+    before = {name: os.environ.get(name) for name in MARKS}
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def refuse_strangers(devices: int) -> None:
+    """Ranks that somebody else started would each compose a run of their own."""
+    if devices > 1 and "LOCAL_RANK" in os.environ:
+        raise ConfigError(
+            f"this process was started as rank {this_rank()} of several (LOCAL_RANK is set); start one process, with "
+            f"trainer.devices={devices}, and it starts the others"
+        )
