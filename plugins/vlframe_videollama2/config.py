@@ -100,8 +100,8 @@ def connector_type(config: Mapping[str, Any]) -> str:
     wrong = {key: config[key] for key, value in fixed.items() if config[key] != value}
     if wrong:
         raise ConfigError(
-            f"the official code builds {kind} with {fixed} and this connector has {wrong}; it cannot be written so that "
-            "the official code could read it"
+            f"the official code builds {kind} with {fixed} and this connector has {wrong}; what it wrote could "
+            "not be read there"
         )
     return kind
 

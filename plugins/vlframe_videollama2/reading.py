@@ -1,5 +1,6 @@
 """An official folder (or one of its files) into our parts, with an account of every tensor."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,7 @@ def _full_name(name: str, path: Path) -> str:
     """``mm_projector.readout.0.weight`` of any wrapper -> ``model.mm_projector.readout.0.weight``."""
     for part in ("mm_projector_a.", "mm_projector.", "audio_tower.", "vision_tower."):
         before, found, after = name.partition(part)
-        if found and not before.strip("model.base_"):
+        if found and re.fullmatch(r"(?:(?:module|base_model|model)\.)*", before):
             return f"model.{part}{after}"
     raise WeightsError(f"{path} holds {name!r}, which is of no part that has a file of its own")
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from helpers.runs import save_as_run
 from safetensors.torch import load_file, save_file
+from vlframe_videollama2.recordings import verify, write_official
 
 import vlframe
 from vlframe.app import compose, open_registry
 from vlframe.cli import main
 from vlframe.errors import ConfigError, WeightsError
 from vlframe.runs.session import load_run, open_session
-from vlframe_videollama2.recordings import verify, write_official
 
 SHIPPED = sorted((Path(__file__).parents[1] / "recordings" / "models").glob("*.safetensors"))
 MORE = sorted(Path(os.environ.get("VLFRAME_RECORDINGS", "../shared/goldens/videollama2/models")).glob("*.safetensors"))
@@ -246,7 +246,9 @@ VARIANTS = {
     "equal_widths": ["model=videollama2_tiny", "connector=stc_v35", "encoder.architecture.hidden_size=128"],
     "mlp3": ["model=videollama2_tiny", "connector=mlp", "connector.depth=3"],
     "av": ["model=videollama2_av_tiny"],
-    "beats_without_projection": ["model=videollama2_av_tiny", "audio_encoder.embed_dim=${audio_encoder.encoder_embed_dim}"],
+    "beats_without_projection": [
+        "model=videollama2_av_tiny", "audio_encoder.embed_dim=${audio_encoder.encoder_embed_dim}",
+    ],
     "beats_without_gate": ["model=videollama2_av_tiny", "audio_encoder.gru_rel_pos=false"],
     "av_linear": ["model=videollama2_av_tiny", "audio_connector=linear"],
 }  # fmt: skip
@@ -289,7 +291,7 @@ def test_a_part_that_the_config_does_not_have(tmp_path: Path) -> None:
     source = official(tmp_path / "official")
     state = load_file(source / "model.safetensors") | {"model.audio_tower.layer_norm.weight": torch.zeros(3)}
     save_file(state, source / "model.safetensors")
-    with pytest.raises(WeightsError, match="parts that its config.json does not have: model.audio_tower.layer_norm"):
+    with pytest.raises(WeightsError, match=r"its config\.json does not have: model\.audio_tower\.layer_norm"):
         vlframe.convert(source, tmp_path / "ours", **given(source))
 
 
@@ -341,7 +343,7 @@ def test_what_the_official_code_could_not_read_is_not_written(tmp_path: Path) ->
     registry = open_registry()
     session = open_session(compose("train", ["model=videollama2_tiny", "connector=stc_tiny"], registry), registry)
     run = save_as_run(session, tmp_path / "run")
-    with pytest.raises(ConfigError, match="this connector has {'depth': 1}"):
+    with pytest.raises(ConfigError, match=r"this connector has \{'depth': 1\}"):
         vlframe.export(run, tmp_path / "official")
 
 

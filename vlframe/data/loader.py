@@ -27,6 +27,7 @@ def data_loader(rows: Prepare, config: LoaderConfig, **options: Any) -> DataLoad
 
 
 def _leave_stopping_to_the_parent(worker: int) -> None:
-    """A terminal sends SIGINT to all processes, and the parent still wants its batches to finish the step."""
+    """Terminals and schedulers send their signal to all processes, and the parent still wants its batches to finish the
+    step. A second SIGTERM, which is the parent's own when a worker does not end, kills as it always did."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler, which a fork brings along
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

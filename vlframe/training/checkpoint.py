@@ -38,7 +38,7 @@ class PartsCheckpointIO(CheckpointIO):
         aside = final.with_name(f".{final.name}.{os.getpid()}")
         try:
             self._write(checkpoint, aside, final)
-        except (OSError, SafetensorError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError of a file it cannot write
             shutil.rmtree(aside, ignore_errors=True)
             raise TrainingError(
                 f"checkpoint {final.name} could not be written ({error}); the one before it stays. Make room in "

@@ -1,0 +1,168 @@
+"""Ends that were not planned: signals, torn checkpoints, losses that are no number, a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.runs import manifest, only_run, training, vlframe
+from safetensors.torch import load_file
+
+from vlframe.app import compose, open_registry
+from vlframe.errors import TrainingError
+from vlframe.runs.checkpoint import checkpoints, latest
+from vlframe.runs.folder import RunFolder
+from vlframe.training.run import train
+
+LONG = ["stages.main.steps=100000", "trainer.checkpoint_every=100000"]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vlframe", *arguments], cwd=folder, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for_steps(folder: Path) -> None:
+    """Until metrics.csv has rows."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        found = list(folder.glob("runs/default/*/metrics.csv"))
+        if found and len(found[0].read_text().splitlines()) > 3:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the run does not come to its first steps")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(
+    tmp_path: Path, number: int, code: int, workers: int
+) -> None:
+    words = [f"loader.workers={workers}", "stages.main.accumulate=2"]
+    process = start(tmp_path, "train", *training(manifest(tmp_path), *LONG, *words))
+    wait_for_steps(tmp_path)
+    os.killpg(process.pid, number)  # as a terminal or a scheduler does: every process of the group
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors
+    assert "finishing the step" in errors and "go on with resume=" in errors and "Traceback" not in errors
+    checkpoint = latest(RunFolder.open(only_run(tmp_path)))
+    assert checkpoint.step > 0 and not checkpoint.finished
+    assert torch.load(checkpoint.path / "training.pt", weights_only=True)["batches_done"] == 2 * checkpoint.step
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    rows = manifest(tmp_path)
+    # One step is as long as the whole test, so that the first signal alone would not end it.
+    process = start(tmp_path, "train", *training(rows, "stages.main.accumulate=100000", "stages.main.steps=2"))
+    deadline = time.monotonic() + 180
+    while not list(tmp_path.glob("runs/default/*/parameters.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(5)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+
+
+def run_here(folder: Path, arguments: list[str]) -> RunFolder:
+    registry = open_registry()
+    return train(compose("train", [*arguments, f"runs={folder / 'runs'}"], registry), registry)
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "state", "half written"])
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, harm: str, capsys: pytest.CaptureFixture) -> None:
+    words = ["trainer.checkpoint_every=2", "stages.main.steps=6"]
+    straight = run_here(tmp_path / "straight", training(manifest(tmp_path), *words))
+    folder = run_here(tmp_path / "torn", training(manifest(tmp_path), *words))
+    newest = latest(folder).path
+    file = newest / "llm.safetensors"
+    if harm == "cut":
+        os.truncate(file, file.stat().st_size // 2)
+    elif harm == "gone":
+        file.unlink()
+    elif harm == "state":
+        os.truncate(newest / "state.json", 10)
+    else:
+        newest.rename(newest.with_name(f".{newest.name}.123"))
+    capsys.readouterr()
+    registry = open_registry()
+    train(compose("train", [f"resume={folder.path}"], registry), registry)
+    assert harm == "half written" or "is torn" in capsys.readouterr().err
+    assert not list(folder.checkpoints.glob(".*"))
+    ours, theirs = (
+        {f"{p.stem}/{k}": v for p in latest(run).path.glob("*.safetensors") for k, v in load_file(p).items()}
+        for run in (folder, straight)
+    )
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    rows = [line.split(",")[0] for line in folder.metrics_csv.read_text().splitlines()[1:]]
+    assert rows == [str(step) for step in range(1, 7)]  # no step twice, none missing
+
+
+def test_half_a_row_of_metrics_is_forgotten(tmp_path: Path) -> None:
+    words = ["trainer.checkpoint_every=2", "trainer.max_time=00:00:10:00"]
+    folder = run_here(tmp_path, training(manifest(tmp_path), *words))
+    last = max(checkpoints(folder), key=lambda item: item.step)
+    for path in last.path.iterdir():
+        path.unlink()
+    last.path.rmdir()
+    whole = folder.metrics_csv.read_text()
+    folder.metrics_csv.write_text(whole + "1,0.3")  # what was being written when the process was killed
+    registry = open_registry()
+    train(compose("train", [f"resume={folder.path}"], registry), registry)
+    rows = [line.split(",")[0] for line in folder.metrics_csv.read_text().splitlines()[1:]]
+    assert rows == [str(step) for step in range(1, 7)]
+
+
+def test_a_loss_that_is_no_number_names_its_batch(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    words = ["stages.main.lr=1e30", "stages.main.clip=0", "stages.main.warmup_ratio=0"]
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf).*failed_batch\.json"):
+        run_here(tmp_path, training(manifest(tmp_path), *words))
+    (record,) = folder.glob("default/*/failed_batch.json")
+    failed = json.loads(record.read_text())
+    assert len(failed["samples"]) == 2 and all(name.startswith("row") for name in failed["samples"])
+    assert len(failed["tokens"]) == 2 and failed["step"] > 1
+
+
+def test_memory_that_runs_out_names_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlframe.model.video_llm import VideoLLM
+
+    def full(self: VideoLLM, batch: object) -> None:
+        torch.empty(2**48, dtype=torch.uint8)
+
+    monkeypatch.setattr(VideoLLM, "forward", full)
+    with pytest.raises(TrainingError, match=r"memory ran out. The batch has 2 samples, the longest are row\d"):
+        run_here(tmp_path, training(manifest(tmp_path)))
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    """A file-size limit of the process stands for a full disk: writing fails half way."""
+    rows = manifest(tmp_path)
+    vlframe("train", *training(rows, "stages.main.steps=2"), cwd=tmp_path)
+    (run,) = (tmp_path / "runs" / "default").iterdir()
+    size = (latest(RunFolder.open(run)).path / "training.pt").stat().st_size
+    code = (
+        "import resource, signal, sys\n"
+        "from vlframe.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size // 2}))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = training(rows, "stages.main.steps=2", "name=full")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", *words], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 2, done.stderr
+    assert "could not be written" in done.stderr and "Make room in" in done.stderr
+    (full,) = (tmp_path / "runs" / "full").iterdir()
+    assert not list((full / "checkpoints").iterdir())
