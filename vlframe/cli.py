@@ -17,6 +17,7 @@ vlframe: swappable parts for Video-LLMs
   vlframe convert source=<folder> out=<folder>    an official VideoLLaMA 2 checkpoint into one of ours
   vlframe export run=<folder> out=<folder>        and back
   vlframe verify <recording.safetensors> …        compare with recorded outputs of the official code
+  vlframe prove-resume experiment=… cut=11        cut and resumed = straight through, bit for bit?
   vlframe list [kind] [--json]                    the components that are installed, and who offers them
 
   vlframe train --help                            the options of every group; --cfg job prints the composed config
@@ -98,6 +99,19 @@ def _verify(arguments: list[str]) -> int:
     return verify_command(files, options.get("layout", "videollama2"))
 
 
+def _prove_resume(arguments: list[str]) -> int:
+    given = {key: value for key, _, value in (item.partition("=") for item in arguments) if key in ("steps", "cut")}
+    overrides = [item for item in arguments if item.partition("=")[0] not in ("steps", "cut")]
+    try:
+        steps, cut = int(given.get("steps", "20")), float(given.get("cut", "11"))
+    except ValueError:
+        print("vlframe prove-resume experiment=… steps=20 cut=11   (cut=11.5: killed inside step 12)", file=sys.stderr)
+        return 2
+    from vlframe.training.prove import prove
+
+    return 0 if prove(overrides, steps, cut) else 1
+
+
 def _rank(arguments: list[str]) -> int:
     """One of the other processes of a run; started by the first (see ``vlframe.training.ranks``)."""
     from omegaconf import OmegaConf
@@ -132,6 +146,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "convert": _hydra("convert"),
     "export": _hydra("export"),
     "verify": _verify,
+    "prove-resume": _prove_resume,
     "list": _list,
     "_rank": _rank,
 }

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vlframe import Comparison, Foreign, Ours
-from vlframe_videollama2 import names, reading, recordings, writing
+from vlframe_videollama2 import names, reading, replay, writing
 
 
 class OfficialLayout:
@@ -34,4 +34,4 @@ class OfficialLayout:
         return names.repeats(part, name)
 
     def verify(self, recording: Path) -> Iterator[Comparison]:
-        return recordings.verify(recording)
+        return replay.verify(recording)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.runs import save_as_run
 from safetensors.torch import load_file, save_file
-from vlframe_videollama2.recordings import verify, write_official
+from vlframe_videollama2.replay import verify, write_official
 
 import vlframe
 from vlframe.app import compose, open_registry

@@ -8,12 +8,12 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 
@@ -39,7 +39,9 @@ FITS = ("crop", "squash", "pad")
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
-def train(config: DictConfig, registry: Registry, stop: Stop | None = None) -> RunFolder:
+def train(
+    config: DictConfig, registry: Registry, stop: Stop | None = None, callbacks: Sequence[Callback] = ()
+) -> RunFolder:
     """Run every stage of a config in its folder, then its benchmark. ``resume`` goes on where a folder stopped.
 
     A signal stops it with a checkpoint and SystemExit (see ``vlframe.training.stopping``).
@@ -63,7 +65,7 @@ def train(config: DictConfig, registry: Registry, stop: Stop | None = None) -> R
         log.info("run %s", folder.path)
         loggers = make_loggers(config, folder)
         with own_group(), listening(stop):
-            finished = Run(session, folder, loggers, stop).stages()
+            finished = Run(session, folder, loggers, stop, callbacks).stages()
         if finished and config.benchmark is not None:
             from vlframe.evaluation.run import evaluate_session
 
@@ -97,7 +99,15 @@ def _open(config: DictConfig, registry: Registry) -> Session:
 class Run:
     """The stages of a session, in order, from wherever its folder says it is."""
 
-    def __init__(self, session: Session, folder: RunFolder, loggers: list[Any], stop: Stop) -> None:
+    def __init__(
+        self,
+        session: Session,
+        folder: RunFolder,
+        loggers: list[Any],
+        stop: Stop,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.callbacks = callbacks
         self.session = session
         self.stop = stop
         self.config = session.config
@@ -169,6 +179,7 @@ class Run:
             SaveCheckpoints(self.folder, every=settings.checkpoint_every, keep=settings.keep_checkpoints),
             Throughput(),
             StopAtBoundary(self.stop),
+            *self.callbacks,
             *instantiate(self.config.callbacks),
         ]
         if settings.progress:
