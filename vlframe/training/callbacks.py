@@ -26,11 +26,15 @@ class SaveCheckpoints(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         step = trainer.global_step
-        if step not in (0, self.saved_step) and step % self.every == 0 and step < module.steps:
+        # A run that is stopped is saved here too: at its very end Lightning counts the epoch as done, and would not go
+        # on in the middle of it.
+        due = step % self.every == 0 or trainer.should_stop
+        if step not in (0, self.saved_step) and due and step < module.steps:
             self._save(trainer, module)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._save(trainer, module)
+        if trainer.global_step != self.saved_step:
+            self._save(trainer, module)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
         self.saved_step = trainer.global_step

@@ -176,9 +176,9 @@ class Run:
     def _trainer(self, stage: Any, io: PartsCheckpointIO) -> Trainer:
         settings = self.config.trainer
         callbacks = [
+            StopAtBoundary(self.stop),  # before the next, which saves a run that stops
             SaveCheckpoints(self.folder, every=settings.checkpoint_every, keep=settings.keep_checkpoints),
             Throughput(),
-            StopAtBoundary(self.stop),
             *self.callbacks,
             *instantiate(self.config.callbacks),
         ]
