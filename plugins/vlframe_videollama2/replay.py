@@ -186,7 +186,7 @@ class Replay:
         gradients = self._gradients()
         for name in sorted(item for item in self.recorded if item.startswith(f"{at}/grad")):
             kind, official = name.removeprefix(f"{at}/").split("/", 1)
-            ours = gradients[official]
+            ours = gradients[self.about.get("tied_aliases", {}).get(official, official)]
             if strided := re.fullmatch(r"grad_strided(\d+)", kind):
                 ours = ours.flatten()[:: int(strided.group(1))][:4096]
             yield self._compare(name, ours, GRADIENT * max(float(norms[official]), 1e-6))
@@ -195,7 +195,8 @@ class Replay:
     def _norms(self, name: str, norms: dict[str, float | None], gradients: dict[str, Tensor]) -> Comparison:
         """The norm of every gradient, relative to itself, or to a millionth of the whole gradient where that is more:
         a bias before a softmax over its keys has a gradient of zero, and what was recorded of it is rounding."""
-        recorded = {official: norm for official, norm in norms.items() if norm is not None}
+        aliases = self.about.get("tied_aliases", {})  # a tensor of two names has one gradient
+        recorded = {official: norm for official, norm in norms.items() if norm is not None and official not in aliases}
         floor = 1e-6 * sum(norm**2 for norm in recorded.values()) ** 0.5
         errors = {
             official: abs((float(gradients[official].norm()) if official in gradients else 0.0) - norm)
