@@ -255,7 +255,6 @@ class Ours:
 
     config: Mapping[str, Any]
     tensors: dict[str, dict[str, Tensor]]
-    adapters: dict[str, dict[str, Any]]
     tokenizer: Path | None
     record: dict[str, Any]
     language_model: dict[str, Any]

@@ -36,6 +36,7 @@ class Official:
     form: str = "full"
     tensors: dict[str, Tensor] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)  # file beside the whole state -> names in it
+    apart: list[str] = field(default_factory=list)  # names that are in those files alone
     adapters: dict[str, Tensor] = field(default_factory=dict)
     adapter_config: dict[str, Any] = field(default_factory=dict)
     beats: dict[str, Any] | None = None  # the ``cfg`` of a BEATs file
@@ -51,6 +52,7 @@ def read(source: Path, given: Mapping[str, str | None]) -> Foreign:
         "form": official.form,
         "config": official.config,
         "files": official.files,
+        "apart": official.apart,
         "adapter_config": official.adapter_config,
         "beats": official.beats,
     }
@@ -110,6 +112,7 @@ def _add_beside(official: Official, path: Path, listed: bool = True) -> None:
         raise WeightsError(f"{path} should map names to tensors and does not")
     if listed:
         official.files[path.name] = list(state)
+        official.apart += [name for name in state if name not in official.tensors]
     for name, tensor in state.items():
         if name in official.tensors and not torch.equal(official.tensors[name], tensor):
             raise WeightsError(

@@ -27,6 +27,7 @@ UNLABELLED = -100
 PLACEHOLDER = -1  # any negative id; the model only asks where they are
 
 FEATURES = 1e-4  # of towers and connector outputs, whose largest values are of the order of 10
+EXACT = 1e-6  # of weights that are only put together
 LOGITS = 2e-4
 LOSS = 1e-5
 GRADIENT = 1e-3  # of the norm of the whole gradient of a tensor
@@ -81,21 +82,20 @@ class Replay:
         fbank_BFM = torch.cat([self.recorded[name] for name in _tensors(self.about["beats"]["input"])]).float()
         with torch.no_grad():
             features_BAD = tower(fbank_BFM)
-            projected_BAE = self.model.audio_connector(features_BAD)
-        yield self._compare("beats/features", features_BAD, FEATURES)
-        if "beats/projected" in self.recorded:
-            yield self._compare("beats/projected", projected_BAE, FEATURES)
-        if "beats/pos_conv_weight_effective" in self.recorded:
-            weight = tower.encoder.pos_conv[0].weight().detach()
-            yield self._compare("beats/pos_conv_weight_effective", weight, 1e-6)
-        if "beats/position_bias" in self.recorded and tower.encoder.relative:
-            bias = tower.encoder.layers[0].self_attn.relative_attention_bias(features_BAD.shape[1]).detach()
-            yield self._compare("beats/position_bias", bias, 1e-6)
+            ours = {
+                "features": (features_BAD, FEATURES),
+                "projected": (self.model.audio_connector(features_BAD), FEATURES),
+                "pos_conv_weight_effective": (tower.encoder.pos_conv[0].weight(), EXACT),
+            }
+            if tower.encoder.relative:
+                bias = tower.encoder.layers[0].self_attn.relative_attention_bias
+                ours["position_bias"] = (bias(features_BAD.shape[1]), EXACT)
         for name in sorted(self.recorded):
-            if name.startswith("beats/") and name.removeprefix("beats/") not in (
-                "features", "projected", "pos_conv_weight_effective", "position_bias",
-            ):  # fmt: skip
-                yield Comparison(name, None, 0.0, BEATS_NOTES.get(name.removeprefix("beats/"), UNUSED))
+            kind, _, what = name.partition("/")
+            if kind == "beats" and what in ours:
+                yield self._compare(name, *ours[what])
+            elif kind == "beats":
+                yield Comparison(name, None, 0.0, BEATS_NOTES.get(what, UNUSED))
 
     def case(self, case: str) -> Iterator[Comparison]:
         at = f"case/{case}"
@@ -230,7 +230,7 @@ class Replay:
     def _features(self, name: str, tokens: list[Tensor]) -> Comparison:
         """The official list has the dummy's features too; ours are those of the real media, in order."""
         recorded = self.recorded[name]
-        ours = torch.stack([item for item in tokens]) if tokens else recorded[:0]
+        ours = torch.stack(tokens) if tokens else recorded[:0]
         theirs = recorded[: len(ours)]
         return Comparison(name, float((ours - theirs).abs().max()) if ours.numel() else 0.0, FEATURES)
 

@@ -13,9 +13,11 @@ from torch import Tensor
 from vlframe import Ours, WeightsError
 from vlframe_videollama2 import config as configs
 from vlframe_videollama2 import names
+from vlframe_videollama2.files import LORA_REST
 
 SHARD = "5GB"
 WRAP = "base_model.model."  # what peft writes before the names of an adapter
+ADAPTED = (".lora_A.default.weight", ".lora_B.default.weight")
 
 
 def write(folder: Path, ours: Ours) -> None:
@@ -36,24 +38,22 @@ def write(folder: Path, ours: Ours) -> None:
     beside = dict(record.get("files") or {})
     if form == "lora":
         _write_adapter(folder, ours)
-    elif form == "full" and not beside and ours.config["audio_encoder"] is not None and not record:
+    elif not record and ours.config["audio_encoder"] is not None:
         beside = {"audio_tower.bin": [name for name in state if name.startswith("model.audio_tower.")]}
         record = {**record, "beats": _beats_config(ours)}
-    _write_beside(folder, state, beside, record.get("beats"), form)
+    _write_beside(folder, state, beside, record.get("beats"))
+    apart = set(record.get("apart", ()))
+    rest = {name: tensor for name, tensor in state.items() if name not in apart}
     if form == "full":
-        _write_whole(folder, state)
+        _write_whole(folder, rest)
     elif form == "lora":
-        rest = {name: tensor for name, tensor in state.items() if not any(name in found for found in beside.values())}
-        torch.save({WRAP + name: tensor for name, tensor in rest.items()}, folder / "non_lora_trainables.bin")
+        torch.save({WRAP + name: tensor for name, tensor in rest.items()}, folder / LORA_REST)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if ours.tokenizer is not None:
         for file in sorted(ours.tokenizer.iterdir()):
             shutil.copyfile(file, folder / file.name)
     if not record.get("config") and not ours.config["encoder"]["source"]:
         _write_tower_config(folder, ours)
-
-
-ADAPTED = (".lora_A.default.weight", ".lora_B.default.weight")
 
 
 def _write_whole(folder: Path, state: dict[str, Tensor]) -> None:
@@ -70,9 +70,9 @@ def _write_whole(folder: Path, state: dict[str, Tensor]) -> None:
 
 
 def _write_beside(
-    folder: Path, state: dict[str, Tensor], beside: dict[str, list[str]], beats: dict[str, Any] | None, form: str
+    folder: Path, state: dict[str, Tensor], beside: dict[str, list[str]], beats: dict[str, Any] | None
 ) -> None:
-    """Files of single parts. A whole state keeps what they hold only if it did so where it came from."""
+    """Files of single parts."""
     for file, held in beside.items():
         found = {name: state[name] for name in held if name in state}
         if file == "audio_tower.bin" and beats is not None:

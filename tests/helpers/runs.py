@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from helpers.compositions import TINY
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
-from vlframe.runs.checkpoint import part_modes
+from vlframe.runs.checkpoint import latest, part_modes
+from vlframe.runs.folder import RunFolder
 from vlframe.runs.session import Session
 from vlframe.weights.parts import save_parts
 
@@ -66,3 +69,10 @@ def save_as_run(session: Session, folder: Path) -> Path:
     (checkpoint / "state.json").write_text(json.dumps(state))
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(session.config, resolve=True))
     return folder
+
+
+def weights(run: RunFolder | Path) -> dict[str, torch.Tensor]:
+    """What the newest checkpoint of a run holds, as ``part/name``."""
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    files = {file.stem: load_file(file) for file in sorted(latest(folder).path.glob("*.safetensors"))}
+    return {f"{part}/{name}": tensor for part, tensors in files.items() for name, tensor in tensors.items()}

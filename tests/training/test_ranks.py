@@ -6,21 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.runs import manifest, only_run, training, vlframe
+from helpers.runs import manifest, only_run, training, vlframe, weights
 from PIL import Image
-from safetensors.torch import load_file
 
 from vlframe.runs.checkpoint import checkpoints, latest
 from vlframe.runs.folder import RunFolder
 
 TWO = ["trainer.devices=2", "trainer.accelerator=cpu"]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    folder = latest(RunFolder.open(run)).path
-    return {
-        f"{file.stem}/{key}": value for file in folder.glob("*.safetensors") for key, value in load_file(file).items()
-    }
 
 
 def assert_close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], tolerance: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import manifest, only_run, training, vlframe
+from helpers.runs import manifest, only_run, training, vlframe, weights
 from safetensors.torch import load_file
 
 from vlframe.app import compose, open_registry
@@ -21,15 +21,6 @@ def run_here(folder: Path, arguments: list[str]) -> RunFolder:
     """A run in this process."""
     registry = open_registry()
     return train(compose("train", [*arguments, f"runs={folder / 'runs'}"], registry), registry)
-
-
-def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
-    checkpoint = latest(folder)
-    return {
-        f"{file.stem}.{key}": value
-        for file in sorted(checkpoint.path.glob("*.safetensors"))
-        for key, value in load_file(file).items()
-    }
 
 
 def metric_rows(folder: RunFolder) -> list[dict[str, str]]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import manifest, only_run, training, vlframe
-from safetensors.torch import load_file
+from helpers.runs import manifest, only_run, training, vlframe, weights
 
 from vlframe.app import compose, open_registry
 from vlframe.errors import TrainingError
@@ -99,10 +98,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, harm: str, capsys: pyt
     train(compose("train", [f"resume={folder.path}"], registry), registry)
     assert harm == "half written" or "is torn" in capsys.readouterr().err
     assert not list(folder.checkpoints.glob(".*"))
-    ours, theirs = (
-        {f"{p.stem}/{k}": v for p in latest(run).path.glob("*.safetensors") for k, v in load_file(p).items()}
-        for run in (folder, straight)
-    )
+    ours, theirs = weights(folder), weights(straight)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     rows = [line.split(",")[0] for line in folder.metrics_csv.read_text().splitlines()[1:]]
     assert rows == [str(step) for step in range(1, 7)]  # no step twice, none missing

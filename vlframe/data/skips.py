@@ -21,16 +21,6 @@ class SkipLog:
         if new and self.file is not None:
             append_jsonl(self.file, [{"id": item.id, "why": item.why, "reason": item.reason} for item in new])
 
-    def gather(self) -> None:
-        """What the other ranks of a run left out joins the count."""
-        import torch.distributed as ranks
-
-        if ranks.is_available() and ranks.is_initialized() and ranks.get_world_size() > 1:
-            others: list[dict[tuple[str, str], Skipped]] = [{} for _ in range(ranks.get_world_size())]
-            ranks.all_gather_object(others, self.seen)
-            for seen in others:
-                self.seen |= seen
-
     @property
     def counts(self) -> dict[str, int]:
         return dict(Counter(why for _, why in self.seen))

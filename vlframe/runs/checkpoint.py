@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,14 +103,17 @@ def part_modes(config: DictConfig, stage_number: int) -> dict[str, set[str]]:
     return {part: {stage[part].train for stage in stages} | ({"full"} if part in taken else set()) for part in PARTS}
 
 
-def read_weights(checkpoint: Checkpoint, model: VideoLLM, config: DictConfig) -> None:
-    """Give a freshly built model the weights of a checkpoint, adapters included."""
+def read_weights(
+    checkpoint: Checkpoint, model: VideoLLM, config: DictConfig, only: Sequence[str] | None = None
+) -> None:
+    """Give the parts of a freshly built model, or only some, the weights of a checkpoint, adapters included."""
+    parts = {name: part for name, part in model.parts.items() if only is None or name in only}
     modes = part_modes(config, checkpoint.stage_number)
     stages = list(config.stages.values())[: checkpoint.stage_number + 1]
-    for name, part in model.parts.items():
+    for name, part in parts.items():
         if "lora" in modes[name] and not has_adapter(part):
             add_adapter(name, part, next(stage[name].lora for stage in stages if stage[name].train == "lora"))
-    load_parts(checkpoint.path, model, config, modes)
+    load_parts(checkpoint.path, parts, config, modes)
 
 
 def checkpoint_name(state: Mapping[str, Any]) -> str:

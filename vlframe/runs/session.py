@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,8 +35,15 @@ class Session:
     model: VideoLLM
     protocol: DataProtocol | None = None
 
-    def rows(self, samples: Sequence[Sample], *, answers: bool, withhold: Sequence[str] | None = None) -> Prepare:
-        """Samples ready for batching. ``withhold`` replaces that of the config."""
+    def rows(
+        self,
+        samples: Sequence[Sample],
+        *,
+        answers: bool,
+        withhold: Sequence[str] | None = None,
+        fit: str | None = None,
+    ) -> Prepare:
+        """Samples ready for batching. ``withhold`` replaces that of the config, ``fit`` that of the encoder."""
         changes: dict[str, Any] = {} if withhold is None else {"withhold": list(withhold)}
         if not answers:  # questions about one clip follow each other; decode it once
             changes["cache_mb"] = max(self.config.media.cache_mb, LEAST_CACHE_MB)
@@ -44,7 +51,7 @@ class Session:
         loader = MediaLoader(
             self.registry.build("reader", self.config.reader),
             media,
-            self.plan.pixels,
+            replace(self.plan.pixels, fit=fit) if fit else self.plan.pixels,  # type: ignore[arg-type]
             self.plan.audio,
             protocol=self.protocol,
             training=answers,

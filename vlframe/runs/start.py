@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
-from safetensors.torch import load_file
 
 from vlframe.config import PARTS
 from vlframe.errors import ConfigError
-from vlframe.model.adapters import add_adapter, is_adapter, merge_adapters
-from vlframe.runs.checkpoint import Checkpoint, latest, part_modes
+from vlframe.model.adapters import merge_adapters
+from vlframe.runs.checkpoint import Checkpoint, latest, part_modes, read_weights
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.log import log
-from vlframe.weights.strict import load_strict
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from vlframe.model.video_llm import VideoLLM
 
 
@@ -55,35 +51,25 @@ def begin(model: VideoLLM, config: DictConfig) -> None:
         return
     folder = RunFolder.open(config.init.run)
     checkpoint, saved = latest(folder), folder.read_config()
-    for name in config.init.parts:
-        _read(name, getattr(model, name), checkpoint, saved, config)
-    log.info("weights of %s from %s", ", ".join(config.init.parts), checkpoint.path)
+    taken = list(config.init.parts)
+    modes = part_modes(saved, checkpoint.stage_number)
+    for name in taken:
+        _check_source(name, modes[name], saved, config)
+    read_weights(checkpoint, model, saved, only=taken)
+    for name in taken:
+        if "lora" in modes[name]:
+            merge_adapters(getattr(model, name))
+    log.info("weights of %s from %s", ", ".join(taken), checkpoint.path)
 
 
-def _read(name: str, part: nn.Module, checkpoint: Checkpoint, saved: DictConfig, config: DictConfig) -> None:
-    file = checkpoint.path / f"{name}.safetensors"
-    tensors = load_file(file)
-    adapted = "lora" in part_modes(saved, checkpoint.stage_number)[name]
-    if adapted:
-        lora = next(stage[name].lora for stage in saved.stages.values() if stage[name].train == "lora")
-        add_adapter(name, part, lora)
-    names = list(part.state_dict())
-    elsewhere = [key for key in names if key not in tensors and not is_adapter(key)] if adapted else []
-    if elsewhere and saved[name].get("source") != config[name].get("source"):
+def _check_source(name: str, modes: set[str], saved: DictConfig, config: DictConfig) -> None:
+    """Adapters without the weights they adapt mean something beside those weights alone."""
+    there, here = saved[name].get("source"), config[name].get("source")
+    if "lora" in modes and "full" not in modes and there and there != here:
         raise ConfigError(
-            f"{file} holds adapters for the {name} of {saved[name].get('source')!r}, and this run has that of "
-            f"{config[name].get('source')!r}; set {name}.source alike"
+            f"{config.init.run} holds adapters for the {name} of {there!r}, and this run has that of {here!r}; set "
+            f"{name}.source alike"
         )
-    twins = [key for key in names if key not in tensors and key in _second_names(part)]
-    load_strict(part, tensors, str(file), ignore=[*elsewhere, *twins])
-    if adapted:
-        merge_adapters(part)
-
-
-def _second_names(part: nn.Module) -> set[str]:
-    from vlframe.weights.parts import distinct_tensors
-
-    return set(part.state_dict()) - set(distinct_tensors(part))
 
 
 def _held(checkpoint: Checkpoint) -> list[str]:

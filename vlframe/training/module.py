@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
 from vlframe.training.parts import set_modes
+from vlframe.training.ranks import of_all_ranks
 
 if TYPE_CHECKING:
     from vlframe.config import StageConfig
@@ -126,7 +127,7 @@ class StageModule(LightningModule):
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
         checkpoint["seconds"] = self.state()["seconds"]
-        checkpoint["rng"] = gather_rng()
+        checkpoint["rng"] = of_all_ranks(get_rng())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
@@ -141,16 +142,6 @@ def get_rng() -> dict[str, Any]:
     """torch's random state, as tensors: nothing else in a run draws random numbers."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def gather_rng() -> list[dict[str, Any]]:
-    """The random state of every rank, by rank. All ranks call this."""
-    ranks = torch.distributed
-    if not (ranks.is_available() and ranks.is_initialized() and ranks.get_world_size() > 1):
-        return [get_rng()]
-    states: list[dict[str, Any]] = [{} for _ in range(ranks.get_world_size())]
-    ranks.all_gather_object(states, get_rng())
-    return states
 
 
 def set_rng(state: dict[str, Any]) -> None:

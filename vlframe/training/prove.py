@@ -36,10 +36,10 @@ def prove(overrides: Sequence[str], steps: int, cut: float) -> bool:
     if not 0 < cut < steps:
         raise ConfigError(f"cut is {cut:g} and steps is {steps}; the cut lies between the first step and the last")
     with TemporaryDirectory(prefix="prove-resume-") as place:
-        configs = {name: _config(overrides, steps, cut, Path(place) / name) for name in ("straight", "cut")}
-        straight = _leg(configs["straight"], None)
-        stopped = _leg(configs["cut"], cut)
-        resumed = _leg(OmegaConf.merge(configs["cut"], {"resume": str(stopped)}), None)
+        config = _config(overrides, steps, cut)
+        straight = _leg(config, Path(place) / "straight", None)
+        stopped = _leg(config, Path(place) / "cut", cut)
+        resumed = _leg(config, stopped, None, resume=True)
         rows = compare(RunFolder.open(straight), RunFolder.open(resumed))
     print(render(rows))
     good = all(row["different"] == 0 and row["compared"] > 0 for row in rows)
@@ -48,25 +48,27 @@ def prove(overrides: Sequence[str], steps: int, cut: float) -> bool:
     return good
 
 
-def _config(overrides: Sequence[str], steps: int, cut: float, runs: Path) -> DictConfig:
+def _config(overrides: Sequence[str], steps: int, cut: float) -> DictConfig:
     """The asked config, shortened: ``steps`` shared among its stages, every step in the metrics, no benchmark."""
     from vlframe.app import compose, open_registry
+    from vlframe.cli import plugin_arguments
 
-    config = compose("train", overrides, open_registry())
+    config = compose("train", overrides, open_registry(*plugin_arguments(overrides)))
     count = len(config.stages)
     if not count:
         raise ConfigError("the run has no stages; choose an experiment (experiment=quickstart)")
     with open_dict(config):
         for number, stage in enumerate(config.stages.values()):
             stage.steps, stage.epochs = steps // count + (number < steps % count), None
-        config.runs, config.benchmark, config.logger = str(runs), None, {}
+        config.benchmark, config.logger = None, {}
         config.trainer.progress, config.trainer.log_every = False, 1
         config.trainer.checkpoint_every = 1 if cut % 1 else 10 * steps
     return config
 
 
-def _leg(config: DictConfig, cut: float | None) -> Path:
-    """Train in a process of its own; its run folder."""
+def _leg(config: DictConfig, place: Path, cut: float | None, resume: bool = False) -> Path:
+    """Train in a process of its own, in new folders at ``place`` or on in the run folder that it is; the run folder."""
+    config = OmegaConf.merge(config, {"resume" if resume else "runs": str(place)})
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_train, args=(OmegaConf.to_yaml(config), cut))
     process.start()
@@ -74,9 +76,9 @@ def _leg(config: DictConfig, cut: float | None) -> Path:
     allowed = (0, KILLED) if cut is not None and cut % 1 else (0,)
     if process.exitcode not in allowed:
         raise ConfigError(f"a leg of the proof ended with exit code {process.exitcode}; its messages are above")
-    if config.resume:
-        return Path(config.resume)
-    (folder,) = (Path(config.runs) / config.name).iterdir()
+    if resume:
+        return place
+    (folder,) = (place / config.name).iterdir()
     return folder
 
 

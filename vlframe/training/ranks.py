@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,11 +20,22 @@ import vlframe
 from vlframe.errors import ConfigError
 from vlframe.runs.folder import RunFolder
 
+T = TypeVar("T")
 MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of Lightning, on a process
 
 
 def this_rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+
+
+def of_all_ranks(value: T) -> list[T]:
+    """This value of every rank, by rank. All of them call it."""
+    ranks = torch.distributed
+    if not (ranks.is_available() and ranks.is_initialized() and ranks.get_world_size() > 1):
+        return [value]
+    values: list[Any] = [None] * ranks.get_world_size()
+    ranks.all_gather_object(values, value)
+    return values
 
 
 def hand_over(folder: RunFolder) -> None:

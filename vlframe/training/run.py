@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from vlframe.data.module import StageData
 from vlframe.data.skips import SkipLog
 from vlframe.errors import ConfigError
+from vlframe.media.pixels import FITS
 from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, write_json
@@ -32,10 +33,9 @@ from vlframe.training.failures import explained
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
-from vlframe.training.ranks import hand_over, own_group, refuse_strangers
+from vlframe.training.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
 from vlframe.training.stopping import Stop, StopAtBoundary, listening
 
-FITS = ("crop", "squash", "pad")
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -131,7 +131,8 @@ class Run:
             first_step += outcome.steps
             if not outcome.finished or self.stop.signal is not None:
                 return False
-        self.skips.gather()
+        for seen in of_all_ranks(self.skips.seen):  # each rank has written its own to the quarantine
+            self.skips.seen |= seen
         log.info("%s", self.skips)
         return True
 
@@ -165,10 +166,7 @@ class Run:
 
     def _rows(self, stage: Any) -> Any:
         dataset = stage.data if stage.data is not None else self.config.dataset
-        rows = self.session.rows(self.session.registry.build("dataset", dataset), answers=True)
-        if stage.fit is not None:
-            rows.loader.pixels = replace(rows.loader.pixels, fit=stage.fit)
-        return rows
+        return self.session.rows(self.session.registry.build("dataset", dataset), answers=True, fit=stage.fit)
 
     def _world(self) -> int:
         return max(1, int(self.config.trainer.devices))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vlframe.contracts import Ours
 from vlframe.errors import ConfigError
 from vlframe.registry import Registry
+from vlframe.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from vlframe.runs.folder import RunFolder
 
 
 def export_command(config: DictConfig, registry: Registry) -> None:
@@ -29,8 +29,6 @@ def export(run: str | Path, out: str | Path, *, layout: str = "videollama2", reg
     it came in. Otherwise the whole model is written, adapters merged.
     """
     from vlframe.app import open_registry
-    from vlframe.contracts import Ours
-    from vlframe.runs.folder import RunFolder
 
     registry = registry or open_registry()
     out = Path(out)
@@ -50,7 +48,6 @@ def export(run: str | Path, out: str | Path, *, layout: str = "videollama2", reg
     ours = Ours(
         config=plain,
         tensors=tensors,
-        adapters={},
         tokenizer=tokenizer if tokenizer.is_dir() else None,
         record=record,
         language_model=_language_model(config, registry),
@@ -62,8 +59,6 @@ def _origin(folder: RunFolder) -> Path | None:
     """The converted folder that a run began with: itself, or what its ``init.run`` leads to."""
     if (folder.path / "layout.json").is_file():
         return folder.path
-    from vlframe.runs.folder import RunFolder
-
     begun = folder.read_config().get("init", {}).get("run")
     return _origin(RunFolder.open(begun)) if begun and Path(begun).is_dir() else None
 
@@ -113,8 +108,6 @@ def _as_trained(
         merge_adapters(module)
         tensors[part] = {name: value.detach() for name, value in distinct_tensors(module).items()}
     if origin is not None:
-        from vlframe.runs.folder import RunFolder
-
         before, _ = _as_converted(RunFolder(origin), writer)
         for part, found in before.items():
             if part in tensors:

@@ -58,11 +58,11 @@ def save_parts(
 
 
 def load_parts(
-    folder: Path, model: VideoLLM, configs: Mapping[str, Any], modes: Mapping[str, set[str]]
+    folder: Path, parts: Mapping[str, nn.Module], configs: Mapping[str, Any], modes: Mapping[str, set[str]]
 ) -> dict[str, int]:
     """Read what ``save_parts`` wrote, strictly; the number of tensors read for each part."""
     counts = {}
-    for name, part in model.parts.items():
+    for name, part in parts.items():
         expected = owned_tensors(part, configs[name], modes[name])
         file = _file(folder, name)
         if not expected:
