@@ -86,7 +86,7 @@ class TrainerConfig:
     gradient_checkpointing: bool = False  # parts that can recompute activations in the backward pass, to save memory
     accelerator: str = "auto"
     devices: int = 1
-    strategy: str = "auto"
+    strategy: str = "auto"  # auto, ddp: every rank has the whole model; fsdp: the language model is in shards
     threads: int | None = None  # CPU threads for torch; null = torch's own choice
     log_every: int = 10  # optimizer steps
     checkpoint_every: int = 500  # optimizer steps; there is always one at the end of a stage
@@ -201,5 +201,6 @@ CHOICES = {
     "media.missing_audio": ("error", "drop", "silence"),
     "text.too_long": ("error", "drop", "trim_text"),
     "trainer.precision": ("32", "bf16"),
+    "trainer.strategy": ("auto", "ddp", "fsdp"),
 }
 PARTS = ("encoder", "connector", "audio_encoder", "audio_connector", "llm")

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from vlframe import ConfigError, planning
 from vlframe_causal_lm.architecture import resolve
 from vlframe_causal_lm.quantise import check_gpu, check_quantise
-from vlframe_causal_lm.recompute import recompute
+from vlframe_causal_lm.recompute import decoder_layers, recompute
 from vlframe_causal_lm.text import check_names, end_of_turn, load_tokenizer
 from vlframe_causal_lm.weights import load_model, random_model
 
@@ -130,6 +130,10 @@ class CausalLM(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the decoder's layers in the backward pass instead of keeping their activations."""
         recompute(self.lm)
+
+    def blocks(self) -> list[nn.Module]:
+        """The decoder's layers, which ``trainer.strategy=fsdp`` shards one by one."""
+        return decoder_layers(self.lm)
 
     @cached_property
     def _end_ids(self) -> set[int]:

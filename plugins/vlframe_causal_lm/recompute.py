@@ -16,9 +16,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from vlframe import ConfigError
 
 
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a decoder, as transformers marks them."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
 def recompute(model: nn.Module) -> None:
     """Make every decoder layer recompute, in any mode, wherever gradients are asked for. Generation is unchanged."""
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = decoder_layers(model)
     if not layers:
         kind = type(model).__name__
         raise ConfigError(f"trainer.gradient_checkpointing is true, and a {kind} has no layers that can recompute")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from vlframe.runs.checkpoint import latest, part_modes
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.session import Session
-from vlframe.weights.parts import save_parts
+from vlframe.weights.parts import owned_parts, save_parts
 
 
 def vlframe(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
@@ -64,7 +64,7 @@ def save_as_run(session: Session, folder: Path) -> Path:
     """A session's weights as a run folder with one finished checkpoint."""
     checkpoint = folder / "checkpoints" / "00-main-0000001-end"
     checkpoint.mkdir(parents=True)
-    save_parts(checkpoint, session.model, session.config, part_modes(session.config, 0), {})
+    save_parts(checkpoint, owned_parts(session.model, session.config, part_modes(session.config, 0)), {})
     state = {"stage": "main", "stage_number": 0, "step": 1, "finished": True, "seconds": 0.0}
     (checkpoint / "state.json").write_text(json.dumps(state))
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(session.config, resolve=True))

@@ -214,10 +214,7 @@ def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch: pyte
         CausalLM.check_machine({"quantise": "nf4"})
 
 
-GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU, where ``check_machine`` refuses it for being slow, the numbers are the same kind."""
     pytest.importorskip("bitsandbytes", reason="four-bit weights need bitsandbytes (the extra 'quantise')")

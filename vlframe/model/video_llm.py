@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +18,7 @@ from vlframe.data.batch import UNLABELLED, Batch, MediaInput
 from vlframe.model.branch import encode_audio, encode_images, encode_video
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """A sum over supervised tokens and their number, so that micro-batches and ranks can be weighted exactly."""
 
     total: Tensor  # scalar

@@ -11,11 +11,13 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from omegaconf import DictConfig
 from safetensors import SafetensorError
+from torch import Tensor
 
 from vlframe.errors import TrainingError
 from vlframe.runs.checkpoint import is_whole, part_modes
 from vlframe.runs.folder import write_json
-from vlframe.weights.parts import save_parts
+from vlframe.training.sharding import whole_tensor
+from vlframe.weights.parts import owned_parts, save_parts
 
 if TYPE_CHECKING:
     from vlframe.model.video_llm import VideoLLM
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
 class PartsCheckpointIO(CheckpointIO):
     """Writes a checkpoint aside, flushes it and renames it; reads the training state without pickled code."""
 
-    def __init__(self, model: VideoLLM, config: DictConfig, stage_number: int, precision: RunPrecision) -> None:
-        self.model = model
+    def __init__(self, config: DictConfig, stage_number: int, precision: RunPrecision) -> None:
         self.config = config
         self.stage_number = stage_number
         self.precision = precision
+
+    def tensors(self, model: VideoLLM) -> dict[str, dict[str, Tensor | None]]:
+        """What the files of the parts are to hold; of shards, on the first rank alone. All ranks call this."""
+        parts = owned_parts(model, self.config, part_modes(self.config, self.stage_number))
+        return {name: {key: whole_tensor(value) for key, value in owned.items()} for name, owned in parts.items()}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         final = Path(path)
@@ -48,8 +54,7 @@ class PartsCheckpointIO(CheckpointIO):
     def _write(self, checkpoint: dict[str, Any], aside: Path, final: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        modes = part_modes(self.config, self.stage_number)
-        save_parts(aside, self.model, self.config, modes, self.precision.kept)
+        save_parts(aside, checkpoint.pop("parts"), self.precision.kept)
         shutil.copy(final.parent.parent / "config.yaml", aside / "config.yaml")
         state = checkpoint.pop("vlframe")
         torch.save(checkpoint, aside / "training.pt")

@@ -15,12 +15,13 @@ from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
 from vlframe.training.parts import set_modes
 from vlframe.training.ranks import of_all_ranks
+from vlframe.training.sharding import ShardedStrategy, average_whole, clip, idle_batch, local
 
 if TYPE_CHECKING:
     from vlframe.config import StageConfig
     from vlframe.data.batch import Batch
     from vlframe.data.skips import SkipLog
-    from vlframe.model.video_llm import VideoLLM
+    from vlframe.model.video_llm import Loss, VideoLLM
 
 
 class StageModule(LightningModule):
@@ -73,9 +74,9 @@ class StageModule(LightningModule):
             self.rng = None
         self.skips.add(batch.skipped)
         self.batch = batch
-        loss = self.model(batch) if len(batch) else None
+        loss = self._loss(batch)
         self.batches_done += 1
-        if loss is None or loss.tokens == 0:
+        if loss is None:
             return torch.zeros((), device=self.device, requires_grad=True)
         value = float(loss.total.detach())
         if not math.isfinite(value):
@@ -84,19 +85,41 @@ class StageModule(LightningModule):
         self.window_loss += value
         return loss.total
 
+    def _loss(self, batch: Batch) -> Loss | None:
+        """None where there is nothing to learn and nobody waits for this rank."""
+        if self.sharded:  # the other ranks cannot run the language model without this one
+            return self.model(batch if len(batch) else idle_batch(self.device))
+        loss = self.model(batch) if len(batch) else None
+        return loss if loss is not None and loss.tokens else None
+
+    @property
+    def sharded(self) -> bool:
+        return isinstance(self.trainer.strategy, ShardedStrategy)
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks by DDP, to a mean
-        over all tokens of the step."""
+        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks by DDP or FSDP, to
+        a mean over all tokens of the step."""
         counts = torch.tensor([self.window_tokens, self.window_loss], dtype=torch.float64, device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(counts)
         tokens, loss = counts.tolist()
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
-        gradients = [p.grad for p in gradient_parameters(self.optimizers().optimizer) if p.grad is not None]
-        torch._foreach_mul_(gradients, scale)
+        parameters = list(gradient_parameters(self.optimizers().optimizer))
+        if self.sharded:
+            average_whole(parameters)
+        torch._foreach_mul_([local(p.grad) for p in parameters if p.grad is not None], scale)
         self.window_tokens, self.window_loss = 0, 0.0
         self.steps_done = self.trainer.global_step + 1
         self._log_step(loss / max(tokens, 1.0), tokens)
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+        if self.sharded and gradient_clip_val is not None:
+            clip(
+                gradient_parameters(optimizer.optimizer if hasattr(optimizer, "optimizer") else optimizer),
+                gradient_clip_val,
+            )
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _log_step(self, loss: float, tokens: float) -> None:
         step = self.first_step + self.trainer.global_step + 1
@@ -123,6 +146,7 @@ class StageModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {}  # the parts have files of their own
+        checkpoint["parts"] = self.trainer.strategy.checkpoint_io.tensors(self.model)
         checkpoint["vlframe"] = self.state()
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done

@@ -34,6 +34,7 @@ from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
 from vlframe.training.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
+from vlframe.training.sharding import ShardedStrategy
 from vlframe.training.stopping import Stop, StopAtBoundary, listening
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
@@ -157,7 +158,7 @@ class Run:
         precision = RunPrecision(self.session.model, self.config.trainer.precision)
         precision.apply()
         resumed_here = self.resumed if self.resumed and self.resumed.stage_number == number else None
-        trainer = self._trainer(stage, PartsCheckpointIO(self.session.model, self.config, number, precision))
+        trainer = self._trainer(stage, PartsCheckpointIO(self.config, number, precision))
         self.loggers[0].cut_after(first_step + (resumed_here.step if resumed_here else 0))
         with explained(module, self.folder):
             trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
@@ -212,11 +213,13 @@ class Run:
         write_json(self.folder.parameters, tables)
 
 
-def _strategy(settings: Any) -> str:
+def _strategy(settings: Any) -> Any:
     """Ranks may have batches without video, or without sound: parameters that one of them does not use must not keep
     the others waiting."""
+    if settings.strategy == "fsdp":
+        return ShardedStrategy()
     several = int(settings.devices) > 1
-    return "ddp_find_unused_parameters_true" if settings.strategy == "auto" and several else settings.strategy
+    return "ddp_find_unused_parameters_true" if settings.strategy == "ddp" or several else "auto"
 
 
 def check_stages(config: DictConfig) -> None:

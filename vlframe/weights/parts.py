@@ -33,28 +33,33 @@ def distinct_tensors(part: nn.Module) -> dict[str, Tensor]:
     """A part's state without second names for the same tensor (safetensors refuses those)."""
     seen: set[tuple[Any, ...]] = set()
     tensors = {}
-    for key, value in part.state_dict().items():
-        place = (value.data_ptr(), value.shape, value.stride())
+    for key, value in part.state_dict(keep_vars=True).items():
+        # The shares of a sharded tensor have no place of their own; a tied one is the same object under both names.
+        sharded = hasattr(value, "full_tensor")
+        place = (id(value),) if sharded else (value.data_ptr(), value.shape, value.stride())
         if value.numel() and place in seen:
             continue
         seen.add(place)
-        tensors[key] = value
+        tensors[key] = value.detach()
     return tensors
 
 
+def owned_parts(
+    model: VideoLLM, configs: Mapping[str, Any], modes: Mapping[str, set[str]]
+) -> dict[str, dict[str, Tensor]]:
+    """``owned_tensors`` of every part."""
+    return {name: owned_tensors(part, configs[name], modes[name]) for name, part in model.parts.items()}
+
+
 def save_parts(
-    folder: Path,
-    model: VideoLLM,
-    configs: Mapping[str, Any],
-    modes: Mapping[str, set[str]],
-    originals: Mapping[str, Mapping[str, Tensor]],
+    folder: Path, parts: Mapping[str, Mapping[str, Tensor]], originals: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
     """``<part>.safetensors`` for every part that has something to hold; ``originals`` replace rounded weights."""
-    for name, part in model.parts.items():
-        tensors = owned_tensors(part, configs[name], modes[name]) | dict(originals.get(name, {}))
-        tensors = {key: tensors[key] for key in owned_tensors(part, configs[name], modes[name])}
+    for name, owned in parts.items():
+        better = originals.get(name, {})
+        tensors = {key: better.get(key, value) for key, value in owned.items()}
         if tensors:
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, _file(folder, name))
+            save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, _file(folder, name))
 
 
 def load_parts(
