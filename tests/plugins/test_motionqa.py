@@ -335,6 +335,28 @@ def test_same_parameters_give_the_same_clips(tmp_path: Path) -> None:
     assert [clip.scene for clip in other.clips] != [clip.scene for clip in first.clips]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="clips are shared among forked processes")
+def test_several_writers_give_the_files_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    alone = make(tmp_path / "alone", clips=8)
+    monkeypatch.setattr(folders, "WORTH_SHARING", 1)
+    shared = make(tmp_path / "shared", clips=8)
+    files = [{path.name: path.read_bytes() for path in data.folder.rglob("*.mp4")} for data in (alone, shared)]
+    assert len(files[0]) == 8 and files[0] == files[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="clips are shared among forked processes")
+def test_a_writer_that_dies_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    this = os.getpid()
+    write = folders.write_mp4
+    monkeypatch.setattr(folders, "write_mp4", lambda *given: write(*given) if os.getpid() == this else os._exit(7))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(folders, "WORTH_SHARING", 1)
+    with pytest.raises(RuntimeError, match="exit code 7"):
+        make(tmp_path / "clips", clips=4)
+    assert not (tmp_path / "clips").exists()
+
+
 def test_frames_of_the_files_are_those_that_were_drawn(written: MotionQA) -> None:
     for index in range(0, 160, 16):
         drawn_TYXC = frames_of(written.clips[index], 64, 16)[sampled(16)] / 255
