@@ -49,11 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _without_traceback(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     from vlframe.errors import UserError
+    from vlframe.secrets import redacted
 
     try:
         return command(arguments)
     except UserError as error:
-        print(f"vlframe: {error}", file=sys.stderr)
+        print(redacted(f"vlframe: {error}"), file=sys.stderr)
         return 2
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
 
 from vlframe.errors import TrainingError
@@ -50,7 +50,7 @@ class PartsCheckpointIO(CheckpointIO):
         aside.mkdir(parents=True)
         modes = part_modes(self.config, self.stage_number)
         save_parts(aside, self.model, self.config, modes, self.precision.kept)
-        shutil.copy(final.parent.parent / "config.yaml", aside / "config.yaml")
+        (aside / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
         state = checkpoint.pop("vlframe")
         torch.save(checkpoint, aside / "training.pt")
         for file in aside.iterdir():
