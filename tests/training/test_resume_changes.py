@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import manifest, training, vlframe, weights
+from helpers.runs import manifest, training, weights
 from omegaconf import DictConfig
 
 from vlframe.app import compose, open_registry
-from vlframe.app import run as run_app
+from vlframe.cli import main
 from vlframe.errors import ConfigError
 from vlframe.runs.changes import differences
 from vlframe.runs.checkpoint import latest
@@ -155,17 +155,19 @@ def test_stages_are_added_to_a_finished_run(tmp_path: Path) -> None:
         run([f"resume={folder.path}", "stages.more.steps=8"])
 
 
-def test_on_the_command_line(halfway: RunFolder) -> None:
-    cwd = halfway.path.parent
-    done = vlframe("train", f"resume={halfway.path}", "seed=1", "stages.main.lr=1", cwd=cwd, check=False)
-    assert done.returncode == 2 and "seed: 0 -> 1; stages.main.lr: 0.001 -> 1.0 would change" in done.stderr
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=1", "stages.main.lr=1"], "seed: 0 -> 1; stages.main.lr: 0.001 -> 1.0 would change"),
         (["experiment=quickstart"], "would be another run"),
         (["-m", "seed=1,2"], "one by one"),
         (["trainer.chekpoint_every=3"], "Did you mean 'checkpoint_every'"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            run_app("train", [f"resume={halfway.path}", *words])
+        (["resume_changes=perhaps"], "resume_changes is 'perhaps'; it can be refuse, allow"),
+    ],
+)
+def test_on_the_command_line(half: RunFolder, words: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(["train", f"resume={half.path}", *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_differences_name_the_deepest_key() -> None:
