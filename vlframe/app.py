@@ -1,9 +1,12 @@
-"""The only file that knows Hydra: the conf folder, the search path, typed options, and its errors in our words."""
+"""The file that knows Hydra (``hydra_guard`` aside): the conf folder, the search path, typed options, its errors in our
+words."""
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from vlframe.cli import plugin_arguments
 from vlframe.errors import ConfigError, PluginError, UnknownName, UserError, did_you_mean
 from vlframe.folders import cache_folder, conf_folder
 from vlframe.hooks import KINDS
+from vlframe.hydra_guard import refuse_strange_hydra
 from vlframe.plugins import refuse_broken
 from vlframe.registry import Registry
 from vlframe.secrets import refuse_secret_values, refuse_secret_words
@@ -39,7 +43,6 @@ TASKS = {
     "convert": ("convert", "vlframe.weights.convert:convert_command"),
     "export": ("export", "vlframe.weights.export:export_command"),
 }
-HYDRA_MAKES = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job.env_set", "searchpath")
 
 # ``${cache:weights/x}`` in a config is a file of vlframe's cache folder, wherever that is on this machine.
 OmegaConf.register_new_resolver("cache", lambda path: str(cache_folder() / path), replace=True)
@@ -58,7 +61,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
     errors: list[UserError] = []  # of the jobs; kept from Hydra, which would print a report of its own
     task = _task(path, registry, _Given(tuple(absent), tuple(paths)), errors)
     try:
-        _refuse_strange_hydra(config_name, arguments)
+        refuse_strange_hydra(arguments, partial(_hydras_part, config_name), _PluginFolders.and_a_strangers)
         config_name = _start_from_run(config_name, arguments)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -137,25 +140,9 @@ def _start_from_run(config_name: str, arguments: Sequence[str]) -> str:
     return "resumed_run"
 
 
-def _refuse_strange_hydra(config_name: str, arguments: Sequence[str]) -> None:
-    """Hydra makes objects of classes named in its own part of a config. A folder of configs may come from a stranger
-    (``--config-dir``), and has no say in that part."""
-    folder = next((value for flag in ("--config-dir", "-cd") if (value := value_of(flag, arguments))), None)
-    if folder is None:
-        return
-    words = [word for word in arguments if "=" in word and not word.startswith("-")]
-    hydras = [word for word in words if word.lstrip("+~").startswith("hydra")]
+def _hydras_part(config_name: str, words: Sequence[str]) -> DictConfig:
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        own = hydra.compose(config_name, hydras, return_hydra_config=True).hydra
-    _PluginFolders.stranger = Path(folder).resolve()
-    try:
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            theirs = hydra.compose(config_name, words, return_hydra_config=True).hydra
-    finally:
-        _PluginFolders.stranger = None
-    for key in HYDRA_MAKES:
-        if OmegaConf.select(own, key) != OmegaConf.select(theirs, key):
-            raise ConfigError(f"a config in {folder} sets hydra.{key}, which could run code; take that out of it")
+        return hydra.compose(config_name, list(words), return_hydra_config=True).hydra
 
 
 def _finished(config: DictConfig, choices: Mapping[str, Any], given: _Given) -> DictConfig:
@@ -198,6 +185,15 @@ class _PluginFolders(SearchPathPlugin):
 
     folders: tuple[tuple[str, Path], ...] = ()
     stranger: Path | None = None  # what ``--config-dir`` names, while it is looked at
+
+    @classmethod
+    @contextmanager
+    def and_a_strangers(cls, folder: Path) -> Iterator[None]:
+        cls.stranger = folder
+        try:
+            yield
+        finally:
+            cls.stranger = None
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if self.stranger:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
 
-from vlframe.errors import TrainingError
+from vlframe.errors import TrainingError, WeightsError
 from vlframe.runs.checkpoint import is_whole, part_modes
 from vlframe.runs.folder import write_json
 from vlframe.weights.parts import save_parts
@@ -63,7 +64,14 @@ class PartsCheckpointIO(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """The training state. The weights are read beforehand, by ``read_weights``."""
-        return torch.load(Path(path) / "training.pt", map_location=map_location or "cpu", weights_only=True)
+        file = Path(path) / "training.pt"
+        try:
+            return torch.load(file, map_location=map_location or "cpu", weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:  # RuntimeError: no zip file, or half of one
+            raise WeightsError(
+                f"{file} is no training state: it is damaged, or it holds code, which is not run. Remove "
+                f"{file.parent} and resume from the checkpoint before it"
+            ) from error
 
     def remove_checkpoint(self, path: Any) -> None:
         shutil.rmtree(path)
