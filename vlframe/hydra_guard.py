@@ -26,7 +26,7 @@ def refuse_strange_hydra(
 ) -> None:
     """ConfigError when the folder's configs change what Hydra would make. ``compose`` gives Hydra's own part for some
     words, ``searching`` lets it look into the folder as well."""
-    flags = get_args_parser().parse_args(list(arguments))
+    flags, _ = get_args_parser().parse_known_args(list(arguments))  # Hydra will speak of what it does not know
     if flags.config_path is not None:
         raise ConfigError("--config-path would hide vlframe's own configs; add a folder of yours with --config-dir")
     if flags.config_dir is None:

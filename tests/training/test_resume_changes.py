@@ -125,6 +125,15 @@ def test_a_change_that_is_told_takes_effect_and_stays(halfway: RunFolder, capsys
     assert {(group["name"].split("/")[0], group["lr"]) for group in groups} == {("connector", 0.002), ("llm", 0.004)}
 
 
+def test_other_data_from_here_on(halfway: RunFolder) -> None:
+    run([f"resume={halfway.path}", "resume_changes=allow", "seed=7", "stages.main.batch_size=3"])
+    assert [int(row["step"]) for row in rows(halfway)] == [1, 2, 3, 4, 5]
+    assert halfway.read_config().seed == 7 and latest_config(halfway).stages.main.batch_size == 3
+    halfway.changes.write_text("{")
+    with pytest.raises(ConfigError, match=r"changes\.jsonl is not as vlframe wrote it"):
+        run([f"resume={halfway.path}"])
+
+
 def test_a_config_edited_by_hand_is_a_change_too(halfway: RunFolder) -> None:
     text = halfway.config.read_text()
     halfway.config.write_text(text.replace("seed: 0", "seed: 3"))

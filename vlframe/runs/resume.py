@@ -19,7 +19,7 @@ from vlframe.errors import ConfigError
 from vlframe.registry import Registry
 from vlframe.runs.changes import Change, differences, judged
 from vlframe.runs.checkpoint import Checkpoint, checkpoints
-from vlframe.runs.folder import RunFolder, append_jsonl, read_yaml, write_text
+from vlframe.runs.folder import RunFolder, read_yaml, write_text
 from vlframe.runs.log import log
 from vlframe.runs.session import checked
 
@@ -50,7 +50,8 @@ class Resumption:
                 "changes": {item.key: [item.old, item.new] for item in self.changes},
                 "config_sha256": _hash(text),
             }
-            append_jsonl(self.folder.changes, [row])
+            lines = self.folder.changes.read_text(encoding="utf-8") if self.folder.changes.is_file() else ""
+            write_text(self.folder.changes, lines + json.dumps(row, ensure_ascii=False) + "\n")
         if self.changes or plain(self.folder.read_config()) != plain(self.config):
             write_text(self.folder.config, text)
 
@@ -87,11 +88,22 @@ def _what_ran(folder: RunFolder, saved: DictConfig, reached: Checkpoint | None, 
     as a recorded change left it is no such edit."""
     if reached is None or not (reached.path / "config.yaml").is_file():
         return saved
-    if folder.changes.is_file():
-        lines = folder.changes.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-        if lines and json.loads(lines[-1])["config_sha256"] == _hash(folder.config.read_text(encoding="utf-8")):
-            return saved
+    if _recorded(folder) == _hash(folder.config.read_text(encoding="utf-8")):
+        return saved
     return checked(read_yaml(reached.path / "config.yaml"), {}, registry)
+
+
+def _recorded(folder: RunFolder) -> str | None:
+    """The hash of the config that the last recorded change left."""
+    if not folder.changes.is_file():
+        return None
+    try:
+        return str(json.loads(folder.changes.read_text(encoding="utf-8").splitlines()[-1])["config_sha256"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(
+            f"{folder.changes} is not as vlframe wrote it ({error!r}); remove it, and config.yaml is compared with the "
+            f"newest checkpoint's"
+        ) from error
 
 
 def _refuse(folder: RunFolder, reached: Checkpoint | None, changes: list[Change], told: bool, edited: set[str]) -> None:
