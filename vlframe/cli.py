@@ -11,6 +11,7 @@ vlframe: swappable parts for Video-LLMs
   vlframe train experiment=quickstart             train, then evaluate; any key can be overridden
   vlframe train experiment=quickstart connector=qformer connector.queries=32 seed=2
   vlframe train -m experiment=quickstart connector=stc,qformer,pool
+  vlframe train resume=runs/quickstart/<id>       go on where it stopped; keys beside it change what may be changed
   vlframe evaluate run=runs/quickstart/<id>       score a run again
   vlframe predict run=runs/quickstart/<id> media=clip.mp4 prompt="Which way does it move?"
   vlframe plan model=videollama2_7b               check that the parts fit, count tokens; reads no weights
@@ -49,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _without_traceback(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     from vlframe.errors import UserError
+    from vlframe.secrets import redacted
 
     try:
         return command(arguments)
     except UserError as error:
-        print(f"vlframe: {error}", file=sys.stderr)
+        print(redacted(f"vlframe: {error}"), file=sys.stderr)
         return 2
 
 

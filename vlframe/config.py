@@ -123,7 +123,8 @@ class RunConfig:
     name: str = "default"  # the experiment; the folder under `runs`
     runs: str = "runs"
     seed: int = 0
-    resume: str | None = None  # a run folder to go on with; its own config is used
+    resume: str | None = None  # a run folder to go on with, by its own config and what is changed beside this key
+    resume_changes: str = "refuse"  # refuse | allow: changes to a resumed run that alter what it computes
     plugins: PluginsConfig = field(default_factory=PluginsConfig)
     encoder: Any = None
     connector: Any = None
@@ -202,5 +203,6 @@ CHOICES = {
     "text.too_long": ("error", "drop", "trim_text"),
     "trainer.precision": ("32", "bf16"),
     "trainer.strategy": ("auto", "ddp", "fsdp"),
+    "resume_changes": ("refuse", "allow"),
 }
 PARTS = ("encoder", "connector", "audio_encoder", "audio_connector", "llm")
