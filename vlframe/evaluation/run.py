@@ -62,7 +62,7 @@ def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any]
     log.info("%s", score_table(scores))
     log.info("%s", skips)
     for logger in loggers:
-        logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(session.config))
+        logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(folder))
     log_predictions(loggers, seeing.predictions, settings.media_in_tables)
     return scores
 
@@ -119,7 +119,6 @@ def score_table(scores: dict[str, Any]) -> str:
     return render([*rows, whole], columns)
 
 
-def total_steps(config: DictConfig) -> int | None:
-    """Optimizer steps of the whole run, where its stages count them."""
-    steps = [stage.steps for stage in config.stages.values()]
-    return sum(steps) if all(step is not None for step in steps) else None
+def total_steps(folder: RunFolder) -> int:
+    """Optimizer steps of the run so far, by its checkpoints: a stage may be counted in epochs."""
+    return sum({item.stage: item.step for item in checkpoints(folder)}.values())  # the last of each stage

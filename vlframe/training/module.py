@@ -15,7 +15,8 @@ from vlframe.runs.ranks import of_all_ranks
 from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
 from vlframe.training.parts import set_modes
-from vlframe.training.sharding import ShardedStrategy, average_whole, clip, idle_batch, local
+from vlframe.training.replicas import average_whole
+from vlframe.training.sharding import ShardedStrategy, clip, idle_batch, local
 
 if TYPE_CHECKING:
     from vlframe.config import StageConfig
@@ -85,7 +86,8 @@ class StageModule(LightningModule):
             raise NonFinite(f"the loss is {value}")
         self.window_tokens += loss.tokens
         self.window_loss += value
-        return loss.total
+        # A frozen language model learns nothing from text alone; its tokens count all the same.
+        return loss.total if loss.total.requires_grad else torch.zeros((), device=self.device, requires_grad=True)
 
     def _loss(self, batch: Batch) -> Loss | None:
         """None where there is nothing to learn and nobody waits for this rank."""
@@ -99,8 +101,8 @@ class StageModule(LightningModule):
         return isinstance(self.trainer.strategy, ShardedStrategy)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks by DDP or FSDP, to
-        a mean over all tokens of the step."""
+        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks here (shards: by
+        FSDP), to a mean over all tokens of the step."""
         window = [self.window_samples, self.window_tokens, self.window_loss]
         counts = torch.tensor(window, dtype=torch.float64, device=self.device)
         if self.trainer.world_size > 1:
@@ -108,9 +110,13 @@ class StageModule(LightningModule):
         samples, tokens, loss = counts.tolist()
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
         parameters = list(gradient_parameters(self.optimizers().optimizer))
-        if self.sharded:
+        if self.trainer.world_size > 1:
             average_whole(parameters)
-        torch._foreach_mul_([local(p.grad) for p in parameters if p.grad is not None], scale)
+        if not tokens:  # every sample was left out; a gradient of zero would still move Adam
+            optimizer.zero_grad(set_to_none=True)
+        gradients = [local(p.grad) for p in parameters if p.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, scale)
         self.window_samples, self.window_tokens, self.window_loss = 0, 0, 0.0
         self.steps_done = self.trainer.global_step + 1
         self._log_step(loss / max(tokens, 1.0), tokens, samples)

@@ -34,6 +34,7 @@ from vlframe.training.failures import explained
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
+from vlframe.training.replicas import ReplicatedStrategy
 from vlframe.training.sharding import ShardedStrategy
 from vlframe.training.stopping import Stop, StopAtBoundary, listening
 
@@ -227,12 +228,10 @@ class Run:
 
 
 def _strategy(settings: Any) -> Any:
-    """Ranks may have batches without video, or without sound: parameters that one of them does not use must not keep
-    the others waiting."""
+    """Ranks may have batches without video, without sound, or without anything: none keeps the others waiting."""
     if settings.strategy == "fsdp":
         return ShardedStrategy()
-    several = int(settings.devices) > 1
-    return "ddp_find_unused_parameters_true" if settings.strategy == "ddp" or several else "auto"
+    return ReplicatedStrategy() if settings.strategy == "ddp" or int(settings.devices) > 1 else "auto"
 
 
 def check_stages(config: DictConfig) -> None:
