@@ -115,7 +115,7 @@ def _prove_resume(arguments: list[str]) -> int:
 
 
 def _rank(arguments: list[str]) -> int:
-    """One of the other processes of a run; started by the first (see ``vlframe.training.ranks``)."""
+    """One of the other processes of a run; started by the first (see ``vlframe.runs.ranks``)."""
     from omegaconf import OmegaConf
 
     from vlframe.app import open_registry

@@ -50,6 +50,26 @@ def test_ranks_share_out_the_stream_and_a_resumed_sampler_goes_on(
     assert batches(world - 1, min(start, total)) == ranks[world - 1][min(start, total) :]
 
 
+@given(length=st.integers(1, 23), epochs=st.integers(1, 3), batch_size=st.integers(1, 4), world=st.integers(1, 4))
+@settings(max_examples=80, deadline=None)
+def test_ranks_see_every_sample_of_an_epoch_once_whatever_the_batches(
+    length: int, epochs: int, batch_size: int, world: int
+) -> None:
+    draws = length * epochs
+    total = -(-draws // (batch_size * world))
+    ranks = [
+        list(
+            BatchOrder(SampleOrder(length, 1), batch_size=batch_size, total=total, draws=draws, rank=rank, world=world)
+        )
+        for rank in range(world)
+    ]
+    assert {len(batches) for batches in ranks} == {total}  # none waits for another
+    stream = [index for number in range(total) for rank in range(world) for index in ranks[rank][number]]
+    for epoch in range(epochs):
+        assert sorted(stream[epoch * length : (epoch + 1) * length]) == list(range(length))
+    assert len(stream) == draws
+
+
 def test_an_empty_part_is_refused() -> None:
     with pytest.raises(DataError, match="no samples"):
         SampleOrder(0, 0)

@@ -39,7 +39,7 @@ def sound(session: Session, seed: int, seconds: float = 1.0) -> MediaInput:
     spec = session.plan.audio
     waveform_L = 0.1 * torch.randn(int(seconds * spec.sampling_rate), generator=torch.manual_seed(seed))
     features_FM = spec.features(waveform_L)
-    return MediaInput("audio", features_FM, ("sound", seed), session.plan.tokens("audio", len(features_FM)))
+    return MediaInput("audio", features_FM, ("sound", seed, seconds), session.plan.tokens("audio", len(features_FM)))
 
 
 def row(media: list[MediaInput], text: int, answer: int, seed: int) -> tuple[list[int], list[int], list[MediaInput]]:

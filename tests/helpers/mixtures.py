@@ -12,8 +12,8 @@ WORDS = ["red", "a much longer answer of many words", "up", "left then right", "
 
 
 def mixture(folder: Path, kinds: Sequence[str]) -> Path:
-    """A manifest with one row for each of ``kinds``: text, image, video, audio, both (a video with its sound), or many
-    (two images and a video). Rows of one kind have different files."""
+    """A manifest with one row for each of ``kinds``: text, image, video, audio, both (a video with its sound), many
+    (two images and a video), or broken (an image that is none). Rows of one kind have different files."""
     rows = [_row(folder, number, kind) for number, kind in enumerate(kinds)]
     file = folder / "mixture.json"
     file.write_text(json.dumps(rows))
@@ -32,6 +32,9 @@ def _media(folder: Path, number: int, kind: str) -> tuple[str, dict[str, object]
         return "", {}
     if kind == "image":
         return "<image>\n", {"image": _image(folder, number)}
+    if kind == "broken":
+        (folder / f"{number}.png").write_bytes(b"no picture")
+        return "<image>\n", {"image": f"{number}.png"}
     if kind == "video":
         return "<video>\n", {"video": _clip(folder, number)}
     if kind == "audio":

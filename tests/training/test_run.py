@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.mixtures import mixture
 from helpers.runs import manifest, only_run, training, vlframe, weights
 from safetensors.torch import load_file
 
@@ -131,6 +132,23 @@ def test_accumulation_is_weighted_by_supervised_tokens(tmp_path: Path) -> None:
         assert losses[key] == pytest.approx(losses[4, 1], rel=1e-5)
         for name, value in weights(run).items():
             torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=2e-5, msg=f"{key} {name}")
+
+
+def test_a_frozen_language_model_passes_over_text(tmp_path: Path) -> None:
+    """Nothing learns from text alone below it, and its steps leave everything as it was."""
+    words = ["stages.main.llm.train=frozen", "stages.main.weight_decay=0.1", "stages.main.steps=2"]
+    run = run_here(tmp_path, training(manifest(tmp_path), *words, "trainer.checkpoint_every=1"))
+    assert len(metric_rows(run)) == 2
+    states = torch.load(latest(run).path / "training.pt", weights_only=True)["optimizer_states"]
+    assert states[0]["state"] == {}
+
+
+def test_a_batch_of_which_nothing_could_be_read_is_passed_over(tmp_path: Path) -> None:
+    file = mixture(tmp_path, ["broken", "broken", "text"])
+    words = ["media.on_error=skip", "stages.main.steps=null", "stages.main.epochs=2", "stages.main.batch_size=1"]
+    rows = metric_rows(run_here(tmp_path, training(file, *words)))
+    assert [float(row["train/step_samples"]) for row in rows].count(0.0) == 4
+    assert sum(float(row["train/step_samples"]) for row in rows) == 2
 
 
 def test_stages_hand_weights_on_and_train_only_what_they_say(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import manifest, only_run, training, vlframe, weights
+from helpers.runs import manifest, only_run, start, training, vlframe, wait_for_steps, weights
 
 from vlframe.app import compose, open_registry
 from vlframe.errors import TrainingError
@@ -19,25 +19,6 @@ from vlframe.runs.folder import RunFolder
 from vlframe.training.run import train
 
 LONG = ["stages.main.steps=100000", "trainer.checkpoint_every=100000"]
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vlframe", *arguments], cwd=folder, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-def wait_for_steps(folder: Path) -> None:
-    """Until metrics.csv has rows."""
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        found = list(folder.glob("runs/default/*/metrics.csv"))
-        if found and len(found[0].read_text().splitlines()) > 3:
-            return
-        time.sleep(0.2)
-    raise AssertionError("the run does not come to its first steps")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])

@@ -30,11 +30,18 @@ class StageData(LightningDataModule):
         self.batches_done = 0
 
     @property
+    def draws(self) -> int | None:
+        """Samples of a stage that is counted in epochs: each epoch has all of them, once, whatever the batches."""
+        if self.stage.epochs is None:
+            return None
+        return math.ceil(round(len(self.rows) * self.stage.epochs, 6))  # 0.1 epochs of 30 samples are 3
+
+    @property
     def batches(self) -> int:
         """Micro-batches of the stage, on each rank."""
-        if self.stage.steps is not None:
+        if self.draws is None:
             return self.stage.steps * self.stage.accumulate
-        return math.ceil(len(self.rows) * self.stage.epochs / (self.stage.batch_size * self.world))
+        return math.ceil(self.draws / (self.stage.batch_size * self.world))
 
     @property
     def steps(self) -> int:
@@ -47,6 +54,7 @@ class StageData(LightningDataModule):
             order,
             batch_size=self.stage.batch_size,
             total=self.batches,
+            draws=self.draws,
             start=self.batches_done,
             rank=self.trainer.global_rank,
             world=self.world,

@@ -61,14 +61,27 @@ class SampleOrder:
 
 
 class BatchOrder:
-    """A batch sampler: micro-batches ``start`` to ``total`` of a stream, this rank's share of each."""
+    """A batch sampler: micro-batches ``start`` to ``total`` of a stream, this rank's share of each.
+
+    ``draws`` is where the stream ends, if it does: the last batch is then as small as what is left, and empty on the
+    ranks for which nothing is.
+    """
 
     def __init__(
-        self, order: SampleOrder, *, batch_size: int, total: int, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        order: SampleOrder,
+        *,
+        batch_size: int,
+        total: int,
+        draws: int | None = None,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.order = order
         self.batch_size = batch_size
         self.total = total
+        self.draws = total * batch_size * world if draws is None else draws
         self.start = start
         self.rank = rank
         self.world = world
@@ -79,4 +92,5 @@ class BatchOrder:
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.start, self.total):
             first = (batch * self.world + self.rank) * self.batch_size
-            yield self.order.take(first, first + self.batch_size)
+            stop = min(first + self.batch_size, self.draws)
+            yield self.order.take(first, stop) if first < stop else []

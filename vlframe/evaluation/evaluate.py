@@ -1,6 +1,7 @@
 """Questions -> answers -> scores. Nothing guessed, nothing dropped: what could not be asked or read is counted.
 
-Questions about one file stand together, so that it is decoded and encoded once.
+Questions about one file stand together, so that it is decoded and encoded once. Several ranks share the questions out,
+all of one file's to one rank, and put the answers together again.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
+from vlframe.data.batch import Batch, Skipped
 from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
 from vlframe.data.sample import Sample
@@ -21,6 +24,7 @@ from vlframe.data.skips import SkipLog
 from vlframe.errors import DataError
 from vlframe.evaluation.statistics import chance, wilson
 from vlframe.model.video_llm import TokenCache
+from vlframe.runs.ranks import of_all_ranks, place
 from vlframe.runs.session import Session, inference, pick_device
 
 if TYPE_CHECKING:
@@ -79,35 +83,48 @@ class Outcome:
 def ask(
     session: Session, benchmark: Benchmark, skips: SkipLog, *, batch_size: int, withhold: Sequence[str] | None = None
 ) -> Outcome:
-    """Put every question of a benchmark to a model, in batches."""
+    """Put every question of a benchmark to a model, in batches. All ranks call this, and get the whole outcome."""
     started = time.perf_counter()
     samples = sorted(benchmark.samples, key=lambda sample: [str(item.path) for item in sample.media])
-    by_id = {sample.id: sample for sample in samples}
-    if len(by_id) < len(samples):
-        raise DataError(f"{len(samples) - len(by_id)} samples of the benchmark share their id with another")
-    rows = session.rows(samples, answers=False, withhold=withhold)
-    tokenizer = session.model.llm.tokenizer
+    names = {sample.id for sample in samples}
+    if len(names) < len(samples):
+        raise DataError(f"{len(samples) - len(names)} samples of the benchmark share their id with another")
+    rank, world = place()
+    mine = [samples[at] for at in shares(samples, world)[rank]]
+    rows = session.rows(mine, answers=False, withhold=withhold)
     loader = data_loader(rows, session.config.loader, batch_size=batch_size, collate_fn=Collate(left=True))
-    device = pick_device(session.config)
-    session.model.to(device).eval()
-    predictions = []
-    with inference(session.config, device):
-        for batch, answers_BG in _answers(session, loader, device, benchmark.max_new_tokens):
-            skips.add(batch.skipped)
-            texts = tokenizer.batch_decode(answers_BG, skip_special_tokens=True) if len(batch) else []
-            predictions += [
-                _read(by_id[name], text, benchmark) for name, text in zip(batch.samples, texts, strict=True)
-            ]
+    texts: dict[str, str] = {}
+    skipped: list[Skipped] = []
+    for batch, answers in _answers(session, loader, benchmark.max_new_tokens):
+        skipped += batch.skipped
+        texts |= zip(batch.samples, answers, strict=True)
+    for theirs, left_out in of_all_ranks((texts, skipped)):
+        texts |= theirs
+        skips.add(left_out)
+    predictions = [_read(sample, texts[sample.id], benchmark) for sample in samples if sample.id in texts]
     return Outcome(predictions, len(samples), time.perf_counter() - started)
 
 
-def _answers(session: Session, loader: DataLoader, device: Any, max_new_tokens: int) -> Any:
+def shares(samples: Sequence[Sample], world: int) -> list[list[int]]:
+    """Which samples each rank asks, by position. Neighbours with the same media stay together; each group goes to the
+    rank that has the fewest questions by then."""
+    result: list[list[int]] = [[] for _ in range(world)]
+    for _, group in groupby(range(len(samples)), key=lambda at: samples[at].media or at):
+        min(result, key=len).extend(group)
+    return result
+
+
+def _answers(session: Session, loader: DataLoader, max_new_tokens: int) -> Iterator[tuple[Batch, list[str]]]:
+    device = pick_device(session.config)
+    model = session.model.to(device).eval()
     cache = TokenCache(CACHED_MEDIA)
-    for batch in loader:
-        if len(batch):
-            yield batch, session.model.generate(batch.to(device), cache, max_new_tokens=max_new_tokens)
-        else:
-            yield batch, []
+    with inference(session.config, device):
+        for batch in loader:
+            answers: list[str] = []
+            if len(batch):
+                ids_BG = model.generate(batch.to(device), cache, max_new_tokens=max_new_tokens)
+                answers = model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
+            yield batch, answers
 
 
 def _read(sample: Sample, text: str, benchmark: Benchmark) -> Prediction:

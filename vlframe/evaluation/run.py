@@ -16,6 +16,7 @@ from vlframe.evaluation.wandb_table import log_predictions
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, write_json, write_text
 from vlframe.runs.log import log, log_to
+from vlframe.runs.ranks import place
 from vlframe.runs.session import Session, load_run
 from vlframe.table import render
 
@@ -40,14 +41,20 @@ def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
 
 
 def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any] = ()) -> dict[str, Any]:
-    """Ask every question (once more without media where the config wants a blind run); write and print the scores."""
+    """Ask every question (once more without media where the config wants a blind run); write and print the scores.
+
+    Ranks that are there share the questions. All of them call this, and the first writes and prints.
+    """
     settings = session.config.evaluation
     benchmark = build_benchmark(session)
-    skips = SkipLog(folder.quarantine)
+    first = place()[0] == 0
+    skips = SkipLog(folder.quarantine if first else None)
     seeing = ask(session, benchmark, skips, batch_size=settings.batch_size)
     blind = None
     if settings.blind:
         blind = ask(session, benchmark, SkipLog(), batch_size=settings.batch_size, withhold=list(TAGS))
+    if not first:
+        return {}
     scores = metrics(seeing, blind, skips.counts) | cost(session, folder)
     write_json(folder.metrics_json, scores)
     lines = [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
@@ -55,7 +62,7 @@ def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any]
     log.info("%s", score_table(scores))
     log.info("%s", skips)
     for logger in loggers:
-        logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(session.config))
+        logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(folder))
     log_predictions(loggers, seeing.predictions, settings.media_in_tables)
     return scores
 
@@ -112,7 +119,6 @@ def score_table(scores: dict[str, Any]) -> str:
     return render([*rows, whole], columns)
 
 
-def total_steps(config: DictConfig) -> int | None:
-    """Optimizer steps of the whole run, where its stages count them."""
-    steps = [stage.steps for stage in config.stages.values()]
-    return sum(steps) if all(step is not None for step in steps) else None
+def total_steps(folder: RunFolder) -> int:
+    """Optimizer steps of the run so far, by its checkpoints: a stage may be counted in epochs."""
+    return sum({item.stage: item.step for item in checkpoints(folder)}.values())  # the last of each stage

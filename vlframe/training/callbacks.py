@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vlframe.runs.checkpoint import checkpoint_name, checkpoints
 from vlframe.runs.folder import RunFolder
+from vlframe.runs.ranks import of_all_ranks
 
 
 class SaveCheckpoints(Callback):
@@ -74,9 +75,10 @@ class Throughput(Callback):
         boundary = (batch_index + 1) % trainer.accumulate_grad_batches == 0
         if boundary and trainer.global_step % trainer.log_every_n_steps == 0:
             elapsed = now - self.since
+            counts = of_all_ranks((self.samples, self.tokens))  # batches of ranks differ
             scalars = {
-                "train/samples_per_second": self.samples * trainer.world_size / elapsed,
-                "train/tokens_per_second": self.tokens * trainer.world_size / elapsed,
+                "train/samples_per_second": sum(samples for samples, _ in counts) / elapsed,
+                "train/tokens_per_second": sum(tokens for _, tokens in counts) / elapsed,
                 "train/data_wait_share": self.waited / elapsed,
                 "train/peak_memory_gib": peak_memory_gib(),
             }

@@ -11,11 +11,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from vlframe.runs.ranks import of_all_ranks
 from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
 from vlframe.training.parts import set_modes
-from vlframe.training.ranks import of_all_ranks
-from vlframe.training.sharding import ShardedStrategy, average_whole, clip, idle_batch, local
+from vlframe.training.replicas import average_whole
+from vlframe.training.sharding import ShardedStrategy, clip, idle_batch, local
 
 if TYPE_CHECKING:
     from vlframe.config import StageConfig
@@ -55,6 +56,7 @@ class StageModule(LightningModule):
         self.rng: dict[str, Any] | None = None
         self.seconds_before = 0.0  # of training, in the processes before this one
         self.started = time.perf_counter()
+        self.window_samples = 0
         self.window_tokens = 0
         self.window_loss = 0.0
         self.batches_done = 0
@@ -74,6 +76,7 @@ class StageModule(LightningModule):
             self.rng = None
         self.skips.add(batch.skipped)
         self.batch = batch
+        self.window_samples += len(batch)
         loss = self._loss(batch)
         self.batches_done += 1
         if loss is None:
@@ -83,7 +86,8 @@ class StageModule(LightningModule):
             raise NonFinite(f"the loss is {value}")
         self.window_tokens += loss.tokens
         self.window_loss += value
-        return loss.total
+        # A frozen language model learns nothing from text alone; its tokens count all the same.
+        return loss.total if loss.total.requires_grad else torch.zeros((), device=self.device, requires_grad=True)
 
     def _loss(self, batch: Batch) -> Loss | None:
         """None where there is nothing to learn and nobody waits for this rank."""
@@ -97,20 +101,25 @@ class StageModule(LightningModule):
         return isinstance(self.trainer.strategy, ShardedStrategy)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks by DDP or FSDP, to
-        a mean over all tokens of the step."""
-        counts = torch.tensor([self.window_tokens, self.window_loss], dtype=torch.float64, device=self.device)
+        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks here (shards: by
+        FSDP), to a mean over all tokens of the step."""
+        window = [self.window_samples, self.window_tokens, self.window_loss]
+        counts = torch.tensor(window, dtype=torch.float64, device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(counts)
-        tokens, loss = counts.tolist()
+        samples, tokens, loss = counts.tolist()
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
         parameters = list(gradient_parameters(self.optimizers().optimizer))
-        if self.sharded:
+        if self.trainer.world_size > 1:
             average_whole(parameters)
-        torch._foreach_mul_([local(p.grad) for p in parameters if p.grad is not None], scale)
-        self.window_tokens, self.window_loss = 0, 0.0
+        if not tokens:  # every sample was left out; a gradient of zero would still move Adam
+            optimizer.zero_grad(set_to_none=True)
+        gradients = [local(p.grad) for p in parameters if p.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, scale)
+        self.window_samples, self.window_tokens, self.window_loss = 0, 0, 0.0
         self.steps_done = self.trainer.global_step + 1
-        self._log_step(loss / max(tokens, 1.0), tokens)
+        self._log_step(loss / max(tokens, 1.0), tokens, samples)
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
         if self.sharded and gradient_clip_val is not None:
@@ -121,13 +130,14 @@ class StageModule(LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def _log_step(self, loss: float, tokens: float) -> None:
+    def _log_step(self, loss: float, tokens: float, samples: float) -> None:
         step = self.first_step + self.trainer.global_step + 1
         rate = max(group["lr"] for group in self.optimizers().optimizer.param_groups)
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("lr", rate, prog_bar=True, logger=False)
         if step % self.trainer.log_every_n_steps == 0 or self.trainer.global_step + 1 == self.steps:
-            self.log_dict({"step": float(step), "train/loss": loss, "train/lr": rate, "train/step_tokens": tokens})
+            counts = {"train/step_tokens": tokens, "train/step_samples": samples}
+            self.log_dict({"step": float(step), "train/loss": loss, "train/lr": rate, **counts})
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = make_optimizer(self.model, self.stage)

@@ -24,6 +24,7 @@ from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, read_yaml, write_json
 from vlframe.runs.log import log, log_to
+from vlframe.runs.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
 from vlframe.runs.resume import resumption
 from vlframe.runs.session import Session, checked, open_session, restore
 from vlframe.runs.start import begin, settle
@@ -34,7 +35,7 @@ from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
 from vlframe.training.named_classes import instantiate
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
-from vlframe.training.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
+from vlframe.training.replicas import ReplicatedStrategy
 from vlframe.training.retune import Retune
 from vlframe.training.sharding import ShardedStrategy
 from vlframe.training.stopping import Stop, StopAtBoundary, listening
@@ -69,12 +70,11 @@ def train(
         if resumed:
             resumed.announce()
         loggers = make_loggers(config, folder)
-        with own_group(), listening(stop):
-            finished = Run(session, folder, loggers, stop, callbacks).stages()
-        if finished and config.benchmark is not None:
-            from vlframe.evaluation.run import evaluate_session
-
-            evaluate_session(session, folder, loggers)
+        with own_group():
+            with listening(stop):
+                finished = Run(session, folder, loggers, stop, callbacks).stages()
+            if finished:
+                _evaluate(session, folder, loggers)
         close_loggers(loggers)
         log.info("done: %s", folder.path) if finished else log.info("stopped early; go on with resume=%s", folder.path)
     if stop.exit_code:
@@ -83,15 +83,27 @@ def train(
 
 
 def train_rank(path: str, registry: Registry) -> None:
-    """The stages of a run as one of its other ranks: what it computes goes to the first, which writes everything."""
+    """The stages of a run as one of its other ranks: what it computes goes to the first, which writes everything.
+
+    One that was told to stop has done what it was told: it ends with 0. Any other code would make Lightning kill the
+    first rank, which may still be writing.
+    """
     folder = RunFolder.open(path)
     config = checked(folder.read_config(), {}, registry)
     session = _open(config, registry)
     stop = Stop(_seconds(config.trainer.max_time))
-    with listening(stop):
-        Run(session, folder, make_loggers(config, folder), stop).stages()
-    if stop.exit_code:
-        raise SystemExit(stop.exit_code)
+    with own_group():
+        with listening(stop):
+            finished = Run(session, folder, make_loggers(config, folder), stop).stages()
+        if finished:
+            _evaluate(session, folder, [])
+
+
+def _evaluate(session: Session, folder: RunFolder, loggers: list[Any]) -> None:
+    if session.config.benchmark is not None:
+        from vlframe.evaluation.run import evaluate_session
+
+        evaluate_session(session, folder, loggers)
 
 
 def _open(config: DictConfig, registry: Registry) -> Session:
@@ -134,6 +146,8 @@ class Run:
         for number, name in enumerate(self.config.stages):
             outcome = self._stage(number, name, first_step)
             first_step += outcome.steps
+            # A signal that one rank heard is one for all: none may begin what the others leave.
+            self.stop.signal = max(of_all_ranks(self.stop.signal or 0)) or None
             if not outcome.finished or self.stop.signal is not None:
                 return False
         for seen in of_all_ranks(self.skips.seen):  # each rank has written its own to the quarantine
@@ -229,12 +243,10 @@ class Run:
 
 
 def _strategy(settings: Any) -> Any:
-    """Ranks may have batches without video, or without sound: parameters that one of them does not use must not keep
-    the others waiting."""
+    """Ranks may have batches without video, without sound, or without anything: none keeps the others waiting."""
     if settings.strategy == "fsdp":
         return ShardedStrategy()
-    several = int(settings.devices) > 1
-    return "ddp_find_unused_parameters_true" if settings.strategy == "ddp" or several else "auto"
+    return ReplicatedStrategy() if settings.strategy == "ddp" or int(settings.devices) > 1 else "auto"
 
 
 def check_stages(config: DictConfig) -> None:

@@ -1,8 +1,8 @@
 """``trainer.strategy=fsdp``: the language model in shards (FSDP2), each rank holding one share of every tensor.
 
 The media parts stay whole on every rank. A rank runs them only when its batch has media, and what FSDP does inside a
-forward or a backward pass needs all ranks at once; so their gradients are averaged at the end of a step instead. The
-language model runs on every rank in every micro-batch, if need be on a row of nothing.
+forward or a backward pass needs all ranks at once; so their gradients are averaged at the end of a step, as with whole
+models. The language model runs on every rank in every micro-batch, if need be on a row of nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from vlframe.data.batch import UNLABELLED, Batch
 from vlframe.errors import ConfigError
 from vlframe.model.video_llm import TokenCache, VideoLLM
+from vlframe.training.replicas import ReplicatedStrategy, same_everywhere
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -35,21 +36,18 @@ class ShardedVideoLLM(VideoLLM):
         return embeds_BSE if embeds_BSE.requires_grad else embeds_BSE.detach().requires_grad_()
 
 
-class ShardedStrategy(DDPStrategy):
-    """Processes and data as with DDP. The module's model is replaced by its sharded twin while it trains."""
+class ShardedStrategy(ReplicatedStrategy):
+    """As with whole models, but the module's model is replaced by its sharded twin while it trains."""
 
     whole: VideoLLM | None = None  # the model as it was; its language model is empty while the twin trains
 
     def model_to_device(self) -> None:
-        """Before the model as a whole is moved to a GPU that may have no room for it."""
+        """Cut up before the rest is moved, to a GPU that may have no room for the model as a whole."""
         module: Any = self.lightning_module
         self.whole = module.model
         same_everywhere(module.model, self.root_device)
         module.model = shard(module.model, init_device_mesh(self.root_device.type, (self.world_size,)))
-        super().model_to_device()
-
-    def configure_ddp(self) -> None:
-        """Nothing is wrapped: FSDP's own hooks are in the model."""
+        DDPStrategy.model_to_device(self)
 
     def on_train_end(self) -> None:
         """The model as it was, with what was learned, on every rank."""
@@ -148,29 +146,6 @@ def idle_batch(device: torch.device) -> Batch:
     """One row of nothing, for a rank whose samples were all left out."""
     ids_BS = torch.zeros(1, 2, dtype=torch.long, device=device)
     return Batch(ids_BS, torch.full_like(ids_BS, UNLABELLED), torch.ones_like(ids_BS, dtype=torch.bool))
-
-
-def same_everywhere(model: nn.Module, device: torch.device) -> None:
-    """The first rank's numbers on every rank, as DDP does: new adapters are drawn by each rank for itself."""
-    for tensor in [*model.parameters(), *model.buffers()]:
-        sent = tensor.detach().to(device).contiguous()
-        torch.distributed.broadcast(sent, 0)
-        tensor.data.copy_(sent)
-
-
-def average_whole(parameters: Iterable[nn.Parameter]) -> None:
-    """The mean over ranks of the gradients of what is not sharded. A rank that did not use a tensor has no gradient for
-    it, which counts as zero; what no rank used stays without one."""
-    whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
-    if not whole:
-        return
-    used = torch.tensor([parameter.grad is not None for parameter in whole], dtype=torch.int32, device=whole[0].device)
-    torch.distributed.all_reduce(used, torch.distributed.ReduceOp.MAX)
-    for parameter in (parameter for parameter, flag in zip(whole, used.tolist(), strict=True) if flag):
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        torch.distributed.all_reduce(parameter.grad)
-        parameter.grad.div_(torch.distributed.get_world_size())
 
 
 def clip(parameters: Iterable[nn.Parameter], largest: float) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 import vlframe
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, TrainingError
 from vlframe.runs.folder import RunFolder
 
 T = TypeVar("T")
@@ -28,13 +28,21 @@ def this_rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
 
 
+def place() -> tuple[int, int]:
+    """This process's rank, and how many there are: 0 and 1 for a process on its own."""
+    ranks = torch.distributed
+    if not (ranks.is_available() and ranks.is_initialized()):
+        return 0, 1
+    return ranks.get_rank(), ranks.get_world_size()
+
+
 def of_all_ranks(value: T) -> list[T]:
     """This value of every rank, by rank. All of them call it."""
-    ranks = torch.distributed
-    if not (ranks.is_available() and ranks.is_initialized() and ranks.get_world_size() > 1):
+    _, world = place()
+    if world == 1:
         return [value]
-    values: list[Any] = [None] * ranks.get_world_size()
-    ranks.all_gather_object(values, value)
+    values: list[Any] = [None] * world
+    torch.distributed.all_gather_object(values, value)
     return values
 
 
@@ -46,10 +54,17 @@ def hand_over(folder: RunFolder) -> None:
 @contextmanager
 def own_group() -> Iterator[None]:
     """What Lightning leaves in this process when it started others, taken back: the next job of a multirun begins as
-    the first did."""
+    the first did. A rank that finds the others gone says so."""
     before = {name: os.environ.get(name) for name in MARKS}
     try:
         yield
+    except RuntimeError as error:
+        if not _is_of_the_group(error):
+            raise
+        raise TrainingError(
+            f"rank {this_rank()} of this run lost another one, which ended before its time; its own message says why. "
+            f"The last checkpoint stays: go on with resume=<run folder> when the cause is gone ({error})"
+        ) from error
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -58,6 +73,11 @@ def own_group() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _is_of_the_group(error: RuntimeError) -> bool:
+    """NCCL's errors have a type; gloo's have its name in their text."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def refuse_strangers(devices: int) -> None:
