@@ -121,8 +121,8 @@ def _data(arguments: list[str]) -> int:
         print(usage, end="")
         return 0
     if arguments[:1] != ["check"]:
-        found = f"not {arguments[0]!r}" if arguments else "and there was none"
-        print(f"vlframe data: takes the word 'check', {found}\n{usage}", end="", file=sys.stderr)
+        found = f"not {arguments[0]!r}" if arguments else "and nothing came"
+        print(f"vlframe data: 'check' comes next, {found}; see vlframe data check --help", file=sys.stderr)
         return 2
     return check_command(arguments[1:])
 

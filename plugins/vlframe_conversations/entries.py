@@ -14,7 +14,7 @@ def manifest_entries(path: Path, reader: RowReader) -> Iterator[Entry]:
     """In the order of the file, which may be JSON Lines or one JSON array."""
     broken: list[tuple[int, str]] = []
     manifest = Manifest(path, lambda line, reason: broken.append((line, reason)))
-    broken.sort(key=lambda item: item[0], reverse=True)
+    broken = sorted(broken, key=lambda item: item[0])[::-1]  # the first is popped first
     if not len(manifest) and not broken:
         yield Entry(str(path), problems=(Problem("syntax", f"it has no rows; {SHAPE}"),))
     for number in range(len(manifest)):

@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from vlframe.contracts import plan as planning
 from vlframe.data.check.cache import Cache, settings_key
 from vlframe.data.check.contents import Contents, same_files
@@ -61,15 +63,16 @@ class Check:
             with planning():
                 llm = registry.build("llm", config.llm)
         self.hears = self.plan is not None and self.plan.audio is not None
+        media, text = (OmegaConf.create(OmegaConf.to_container(config[key], resolve=True)) for key in ("media", "text"))
         examiner = Examiner(
             registry.build("reader", config.reader),
-            config.media,
+            media,
             SMALL if self.plan is None else self.plan.pixels,
             self.plan.audio if self.plan is not None and self.hears else Ear(),
             self.protocol,
             settings_key(config, registry),
         )
-        self.task = Task(examiner, Measurer(_tokenizer(llm), self.plan, config.text, self.protocol))
+        self.task = Task(examiner, Measurer(_tokenizer(llm), self.plan, text, self.protocol))
         self.decoded = self.known = 0
 
     def __call__(self, sources: Sequence[Source]) -> Report:

@@ -44,7 +44,7 @@ def check_command(arguments: Sequence[str]) -> int:
         return 0
     unknown = [flag for flag in flags if flag != "--json"]
     if unknown:
-        raise ConfigError(f"vlframe data check does not know {', '.join(unknown)}\n{USAGE}")
+        raise ConfigError(f"vlframe data check does not know {', '.join(unknown)}; there are --json and --help")
     rest = [item for item in arguments if not item.startswith("-")]
     manifests = [item for item in rest if Path(item).is_file() or ("=" not in item and not item.startswith("~"))]
     overrides = [item for item in rest if item not in manifests]

@@ -26,7 +26,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found, with every place it concerns (rows, in their order)."""
+    """One thing that was found, with every row it concerns, in words."""
 
     level: Level
     kind: str
