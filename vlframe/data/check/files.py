@@ -85,20 +85,24 @@ class Examiner:
     ) -> None:
         self.reader = reader
         self.media = media
+        self.pixels = pixels
+        self.audio = audio
         self.protocol = protocol
         self.settings = settings
-        self._loaders = {
-            (training, policy): MediaLoader(
-                reader,
-                OmegaConf.merge(media, {"missing_audio": policy, "cache_mb": 0}),
-                pixels,
-                audio,
-                protocol=protocol,
+        self._loaders: dict[tuple[bool, str], MediaLoader] = {}
+
+    def _loader(self, training: bool, missing_audio: str) -> MediaLoader:
+        """Made at its first use, in the worker that uses it."""
+        if (training, missing_audio) not in self._loaders:
+            self._loaders[training, missing_audio] = MediaLoader(
+                self.reader,
+                OmegaConf.merge(self.media, {"missing_audio": missing_audio, "cache_mb": 0}),
+                self.pixels,
+                self.audio,
+                protocol=self.protocol,
                 training=training,
             )
-            for training in (True, False)
-            for policy in ("error", "silence")
-        }
+        return self._loaders[training, missing_audio]
 
     @cached_property
     def _cache(self) -> Cache:
@@ -148,11 +152,11 @@ class Examiner:
     def _read(self, ask: Ask) -> Taken:
         media, silent = ask.media, False
         try:
-            loaded = self._loaders[ask.training, "error"].load(media)
+            loaded = self._loader(ask.training, "error").load(media)
         except NoAudioTrack as error:
             if self.media.missing_audio != "silence" or not media.track:
                 return Taken(silent=True, problem="no_sound", text=_reason(media.path, error))
-            loaded, silent = self._loaders[ask.training, "silence"].load(media), True
+            loaded, silent = self._loader(ask.training, "silence").load(media), True
         return Taken(len(loaded.tensor), self._seconds(ask), silent)
 
     def _seconds(self, ask: Ask) -> float | None:
@@ -160,7 +164,8 @@ class Examiner:
         if ask.media.kind == "audio":
             return stated_seconds(ask.media.path)
         try:
-            return self.reader.info(ask.media.path).seconds if ask.media.kind == "video" else None
+            reader = self._loader(ask.training, "error").reader  # it has just looked at this file
+            return reader.info(ask.media.path).seconds if ask.media.kind == "video" else None
         except MediaError:  # of a kind that only a protocol reads
             return None
 
