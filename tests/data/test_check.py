@@ -20,7 +20,7 @@ from vlframe.data.check.report import SHOWN, Report
 from vlframe.data.check.sources import configured_sources, manifest_sources
 from vlframe.data.check.workers import Died, Workers
 from vlframe.data.prepare import Row
-from vlframe.errors import ConfigError, DataError
+from vlframe.errors import ConfigError, DataError, UserError
 from vlframe.registry import Registry
 
 HEARING = [*TINY, "audio_encoder=beats_tiny", "text.context=512"]
@@ -241,6 +241,38 @@ def test_without_a_composition_lengths_are_left_out_and_that_is_said(
     assert "token lengths were not counted" in said and "16000 Hz" in said
 
 
+def test_what_is_no_error_is_what_training_can_read(registry: Registry, tmp_path: Path, media: Path) -> None:
+    """Row by row: an error of the check where training would stop, and nowhere else."""
+    lines = [line for line in everything_wrong() if isinstance(line, str) and line.startswith("{") and line[-1] == "}"]
+    manifest = write(tmp_path, lines)
+    errors = {
+        int(place.rpartition(" ")[2])
+        for item in check(registry, manifest, media).findings
+        for place in item.places
+        if item.level == "error" and item.kind != "duplicate_id"
+    }
+    data = ["dataset=conversations_file", f"dataset.path={manifest}", f"dataset.media_root={media}"]
+    session = tiny_session(registry, *HEARING[len(TINY) :], *data)
+    rows = session.rows(registry.build("dataset", session.config.dataset), answers=True)
+    stopped = set()
+    for index in range(len(lines)):
+        try:
+            assert isinstance(rows[index], Row)
+        except UserError:
+            stopped.add(index + 1)
+    assert errors == stopped and 0 < len(stopped) < len(lines)
+
+
+def test_texts_and_names_that_no_file_and_no_tokenizer_takes(registry: Registry, tmp_path: Path, media: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    odd = [row("a", video="nul\0.mp4"), row("b", words="half \ud800"), row("c\ud800", video="x" * 300)]
+    odd += [row(name, video=f"{name}.mp4") for name in ("\ud800", "pipe")]
+    report = check(registry, write(tmp_path, [*odd, *GOOD[4:]]), tmp_path)
+    assert {kind for _, kind in kinds(report)} == {"unreadable_file", "row"}
+    assert sorted(place.rpartition(" ")[2] for item in report.findings for place in item.places) == list("12345")
+    assert report.tokens is not None and report.tokens["counted"] == 1
+
+
 # --- the cache ---
 
 
@@ -251,6 +283,7 @@ def test_a_second_look_reads_only_what_failed(registry: Registry, tmp_path: Path
     failures = 3  # cut.mp4, text.png, a stretch of loud.mp4; gone.mp4 is not opened, and silence is remembered
     assert (second.decoded, second.findings) == (failures, first.findings)
     assert (first.files, first.tokens) == (second.files, second.tokens)
+    assert "3 taken from files now, 6 known by content" in str(second)
     assert check(registry, manifest, media, "media.frames=5").decoded > second.decoded
     assert check(registry, manifest, media, "reader=pyav").decoded > second.decoded
 

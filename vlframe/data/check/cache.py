@@ -32,7 +32,7 @@ class Cache:
         with self._explained():
             self._base = sqlite3.connect(self.path, timeout=60)
             self._base.execute("PRAGMA synchronous = OFF")  # what a power cut takes can be read again
-            self._base.execute("CREATE TABLE IF NOT EXISTS content (path TEXT PRIMARY KEY, state TEXT, sha256 TEXT)")
+            self._base.execute("CREATE TABLE IF NOT EXISTS content (path BLOB PRIMARY KEY, state TEXT, sha256 TEXT)")
             self._base.execute("CREATE TABLE IF NOT EXISTS taken (key TEXT PRIMARY KEY, value TEXT)")
 
     def __enter__(self) -> Cache:
@@ -45,7 +45,7 @@ class Cache:
 
     def content(self, path: Path, state: str) -> str | None:
         """The sha256 of the file, if it was in this ``state`` (size and time of change) when it was last read."""
-        found = self._one("SELECT state, sha256 FROM content WHERE path = ?", os.path.abspath(path))
+        found = self._one("SELECT state, sha256 FROM content WHERE path = ?", _name(path))
         return found[1] if found and found[0] == state else None
 
     def taken(self, key: str) -> dict[str, Any] | None:
@@ -54,14 +54,12 @@ class Cache:
 
     def remember(self, path: Path, state: str, sha256: str, taken: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         with self._explained():
-            self._base.execute(
-                "INSERT OR REPLACE INTO content VALUES (?, ?, ?)", (os.path.abspath(path), state, sha256)
-            )
+            self._base.execute("INSERT OR REPLACE INTO content VALUES (?, ?, ?)", (_name(path), state, sha256))
             for key, value in taken:
                 self._base.execute("INSERT OR REPLACE INTO taken VALUES (?, ?)", (key, json.dumps(value)))
             self._base.commit()  # at once: Ctrl-C loses nothing, and nobody waits for a lock
 
-    def _one(self, query: str, value: str) -> tuple[str, ...] | None:
+    def _one(self, query: str, value: str | bytes) -> tuple[str, ...] | None:
         with self._explained():
             return self._base.execute(query, (value,)).fetchone()
 
@@ -71,6 +69,11 @@ class Cache:
             yield
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"the cache {self.path} cannot be used ({error}); delete the file") from error
+
+
+def _name(path: Path) -> bytes:
+    """A file's name need not be text."""
+    return os.fsencode(os.path.abspath(path))
 
 
 def settings_key(config: DictConfig, registry: Registry) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlframe.errors import ConfigError
@@ -46,7 +45,7 @@ def check_command(arguments: Sequence[str]) -> int:
     if unknown:
         raise ConfigError(f"vlframe data check does not know {', '.join(unknown)}; there are --json and --help")
     rest = [item for item in arguments if not item.startswith("-")]
-    manifests = [item for item in rest if Path(item).is_file() or ("=" not in item and not item.startswith("~"))]
+    manifests = [item for item in rest if os.path.isfile(item) or ("=" not in item and not item.startswith("~"))]
     overrides = [item for item in rest if item not in manifests]
     os.environ["HF_HUB_OFFLINE"] = "1"  # a check fetches nothing; read when the hub's library is imported
     try:
@@ -54,7 +53,8 @@ def check_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("vlframe: stopped; files that were read are not read again", file=sys.stderr)
         return 130
-    print(json.dumps(report.as_json(), indent=1, ensure_ascii=False) if "--json" in flags else report)
+    text = json.dumps(report.as_json(), indent=1) if "--json" in flags else str(report)
+    print(text.encode(errors="backslashreplace").decode())  # half a surrogate pair in a text, which no terminal shows
     return report.exit_code
 
 

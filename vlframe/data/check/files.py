@@ -114,8 +114,8 @@ class Examiner:
             sha256 = self._cache.content(job.path, state) or content_of(job.path)
         except FileNotFoundError:
             return self._failed(job, "missing_file", "there is no such file")
-        except OSError as error:
-            return self._failed(job, "unreadable_file", error.strerror or str(error))
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            return self._failed(job, "unreadable_file", getattr(error, "strerror", None) or str(error))
         taken: dict[Ask, Taken] = {}
         new: dict[str, dict[str, Any]] = {}
         found = 0
@@ -187,7 +187,8 @@ def state_of(path: Path) -> str:
 
 
 def content_of(path: Path) -> str | None:
-    if path.is_dir():
+    """Its sha256; None for a folder, or a pipe, which would keep us waiting."""
+    if not path.is_file():
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vlframe.data import chat, text
 from vlframe.data.prepare import with_slots
 from vlframe.data.sample import Media, Sample
-from vlframe.errors import DataError, MediaError, NothingToLearn
+from vlframe.errors import DataError, MediaError, NothingToLearn, UserError
 
 if TYPE_CHECKING:
     from vlframe.config import TextConfig
@@ -62,6 +62,10 @@ class Measurer:
             return Length(problem="nothing_to_learn", text=str(error))
         except (DataError, MediaError) as error:
             return Length(problem="row", text=str(error))
+        except UserError:
+            raise  # the configuration is wrong, not the sample
+        except Exception as error:  # of a template, tokenizer or protocol; a run would end with it
+            return Length(problem="row", text=f"sample {item.sample.id!r}: {type(error).__name__}: {error}")
 
     def _short(self, item: Counted) -> tuple[text.Encoded, Written | None]:
         """One token for each medium."""

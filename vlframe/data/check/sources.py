@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -32,7 +32,7 @@ class Source:
 
 def manifest_sources(paths: Sequence[str], config: DictConfig, registry: Registry) -> list[Source]:
     """The manifests of a command line, each read by the config's data set."""
-    absent = [path for path in paths if not Path(path).expanduser().is_file()]
+    absent = [path for path in paths if not os.path.isfile(os.path.expanduser(path))]
     if absent:
         raise DataError(f"there is no manifest {', '.join(absent)}; name files, and write options as key=value")
     if "path" not in config.dataset.keys():  # noqa: SIM118 (a value that is still to be given is not `in` it)
