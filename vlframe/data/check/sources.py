@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ def configured_sources(config: DictConfig, registry: Registry) -> list[Source]:
     for name, stage in config.stages.items() or [("", None)]:
         chosen = config.dataset if stage is None or stage.data is None else stage.data
         if chosen is not None:
+            _refuse_missing(chosen)
             values = registry.check("dataset", chosen)
             named.setdefault(repr(values), (values, []))[1].append(str(name))
     sources = [
@@ -65,6 +67,12 @@ def configured_sources(config: DictConfig, registry: Registry) -> list[Source]:
             "(dataset=motionqa) or an experiment (experiment=quickstart)"
         )
     return sources
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    missing = [re.sub(r"\[(\d+)\]", r".\1", item) for item in sorted(OmegaConf.missing_keys(config))]
+    if missing:
+        raise ConfigError(f"the check needs values for {', '.join(missing)}; give them, like {missing[0]}=…")
 
 
 def _source(name: str, config: Mapping[str, Any], registry: Registry, scope: str | None = None) -> Source:
@@ -92,6 +100,7 @@ def _one_by_one(dataset: Any, name: str) -> Iterator[Entry]:
 
 def _benchmark(config: DictConfig, registry: Registry) -> Source:
     """The questions as the benchmark asks them, or the data set's own samples where the benchmark refuses them."""
+    _refuse_missing(config.benchmark.dataset)
     values = registry.check("dataset", config.benchmark.dataset)
     name = f"benchmark ({config.benchmark.name})"
 
