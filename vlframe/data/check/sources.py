@@ -42,7 +42,8 @@ def manifest_sources(paths: Sequence[str], config: DictConfig, registry: Registr
             f"manifest {paths[0]}"
         )
     return [
-        _source(path, OmegaConf.merge(config.dataset, {"path": path}), registry, scope="manifests") for path in paths
+        _source(path, OmegaConf.merge(config.dataset, {"path": path}), registry, scope="manifests")
+        for path in dict.fromkeys(paths)
     ]
 
 
