@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
 from vlframe.data.sample import Sample
-from vlframe.data.skips import SkipLog
+from vlframe.data.skips import BadShare, SkipLog, met_and_bad
 from vlframe.errors import DataError
 from vlframe.evaluation.statistics import chance, wilson
 from vlframe.model.video_llm import TokenCache
@@ -91,9 +91,11 @@ def ask(
     device = pick_device(session.config)
     session.model.to(device).eval()
     predictions = []
+    share = BadShare(session.config.media.max_bad_share, len(samples))  # in the order of their paths, not at random
     with inference(session.config, device):
         for batch, answers_BG in _answers(session, loader, device, benchmark.max_new_tokens):
             skips.add(batch.skipped)
+            share.count(*met_and_bad(batch), skips)
             texts = tokenizer.batch_decode(answers_BG, skip_special_tokens=True) if len(batch) else []
             predictions += [
                 _read(by_id[name], text, benchmark) for name, text in zip(batch.samples, texts, strict=True)

@@ -55,6 +55,7 @@ class Session:
             self.plan.audio,
             protocol=self.protocol,
             training=answers,
+            reader_name=self.config.reader.name,
         )
         return Prepare(
             samples,

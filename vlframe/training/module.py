@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from vlframe.data.skips import met_and_bad
 from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
 from vlframe.training.parts import set_modes
@@ -19,7 +20,7 @@ from vlframe.training.ranks import of_all_ranks
 if TYPE_CHECKING:
     from vlframe.config import StageConfig
     from vlframe.data.batch import Batch
-    from vlframe.data.skips import SkipLog
+    from vlframe.data.skips import BadShare, SkipLog
     from vlframe.model.video_llm import VideoLLM
 
 
@@ -40,6 +41,7 @@ class StageModule(LightningModule):
         steps: int,
         first_step: int,
         skips: SkipLog,
+        share: BadShare,
     ) -> None:
         super().__init__()
         self.model = model
@@ -50,12 +52,14 @@ class StageModule(LightningModule):
         self.steps_done = 0
         self.first_step = first_step  # optimizer steps of the stages before
         self.skips = skips
+        self.share = share
         self.strict_loading = False  # weights are read beforehand, from the parts' own files
         self.rng: dict[str, Any] | None = None
         self.seconds_before = 0.0  # of training, in the processes before this one
         self.started = time.perf_counter()
         self.window_tokens = 0
         self.window_loss = 0.0
+        self.window_met, self.window_bad = 0, 0  # samples, and those left out because of their media
         self.batches_done = 0
         self.batch: Batch | None = None  # the one in hand, for whoever has to say what went wrong
 
@@ -72,11 +76,13 @@ class StageModule(LightningModule):
             set_rng(self.rng)
             self.rng = None
         self.skips.add(batch.skipped)
+        met, bad = met_and_bad(batch)
+        self.window_met, self.window_bad = self.window_met + met, self.window_bad + bad
         self.batch = batch
         loss = self.model(batch) if len(batch) else None
         self.batches_done += 1
         if loss is None or loss.tokens == 0:
-            return torch.zeros((), device=self.device, requires_grad=True)
+            return self._nothing()
         value = float(loss.total.detach())
         if not math.isfinite(value):
             raise NonFinite(f"the loss is {value}")
@@ -84,16 +90,27 @@ class StageModule(LightningModule):
         self.window_loss += value
         return loss.total
 
+    def _nothing(self) -> Tensor:
+        """The loss of a batch without anything to learn. Other ranks are about to average their gradients with ours,
+        and wait until a trained parameter has one."""
+        trained = next(p for p in self.model.parameters() if p.requires_grad)
+        return trained.flatten()[:0].sum()
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks by DDP, to a mean
-        over all tokens of the step."""
-        counts = torch.tensor([self.window_tokens, self.window_loss], dtype=torch.float64, device=self.device)
+        over all tokens of the step. Here all ranks also learn, at once, that too many samples are bad."""
+        window = [self.window_tokens, self.window_loss, self.window_met, self.window_bad]
+        counts = torch.tensor(window, dtype=torch.float64, device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(counts)
-        tokens, loss = counts.tolist()
+        tokens, loss, met, bad = counts.tolist()
+        self.window_met, self.window_bad = 0, 0
+        self.share.count(int(met), int(bad), self.skips)
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
         gradients = [p.grad for p in gradient_parameters(self.optimizers().optimizer) if p.grad is not None]
         torch._foreach_mul_(gradients, scale)
+        if not tokens:  # on no rank: this step changes nothing, and does not let weights decay either
+            optimizer.zero_grad()
         self.window_tokens, self.window_loss = 0, 0.0
         self.steps_done = self.trainer.global_step + 1
         self._log_step(loss / max(tokens, 1.0), tokens)
@@ -127,12 +144,14 @@ class StageModule(LightningModule):
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
         checkpoint["seconds"] = self.state()["seconds"]
+        checkpoint["met_and_bad"] = [self.share.met, self.share.bad]
         checkpoint["rng"] = of_all_ranks(get_rng())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
         self.steps_done = checkpoint["steps_done"]
         self.seconds_before = checkpoint["seconds"]
+        self.share.met, self.share.bad = checkpoint.get("met_and_bad", [0, 0])  # older checkpoints have none
         mine = checkpoint["rng"]
         rank = self.trainer.global_rank
         self.rng = mine[rank] if rank < len(mine) else None  # more ranks than before: the new ones begin anew

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from vlframe.data.module import StageData
-from vlframe.data.skips import SkipLog
+from vlframe.data.skips import BadShare, SkipLog
 from vlframe.errors import ConfigError
 from vlframe.media.pixels import FITS
 from vlframe.registry import Registry
@@ -149,6 +149,7 @@ class Run:
             steps=data.steps,
             first_step=first_step,
             skips=self.skips,
+            share=BadShare(self.config.media.max_bad_share),
         )
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
             module.steps_done = data.steps
