@@ -16,6 +16,8 @@ class MediaConfig:
     frames: int = 8
     fps: float = 1.0
     on_error: str = "raise"  # raise | skip: what an unreadable file does to the run; skips are counted and listed
+    max_bad_share: float | None = 0.1  # with skip: the run stops above it (and above 10 samples); null = no limit
+    timeout: float | None = None  # seconds a file may take, in a process that can be killed; null = decode in this one
     missing_audio: str = "error"  # error | drop | silence: a video without a sound track whose sound is asked for
     withhold: list[str] = field(default_factory=list)  # kinds (video, image, audio) the model is not shown: blind runs
     cache_mb: int = 0  # decoded media kept in memory by each process, so that a clip is decoded once

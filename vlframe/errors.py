@@ -38,7 +38,13 @@ class NothingToLearn(DataError):
 
 
 class MediaError(UserError, ValueError):
-    """A media file that cannot be read as what it was asked for."""
+    """A media file that cannot be read as what it was asked for.
+
+    ``path`` and ``reader`` are filled in by whoever knows which file was being read, and with what.
+    """
+
+    path: str | None = None
+    reader: str | None = None
 
 
 class NoAudioTrack(MediaError):

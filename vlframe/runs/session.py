@@ -57,6 +57,7 @@ class Session:
             self.plan.audio,
             protocol=self.protocol,
             training=answers,
+            reader_name=self.config.reader.name,
         )
         return Prepare(
             samples,

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from vlframe.data.module import StageData
-from vlframe.data.skips import SkipLog
+from vlframe.data.skips import BadShare, SkipLog
 from vlframe.errors import ConfigError
 from vlframe.media.pixels import FITS
 from vlframe.registry import Registry
@@ -168,6 +168,7 @@ class Run:
             steps=data.steps,
             first_step=first_step,
             skips=self.skips,
+            share=BadShare(self.config.media.max_bad_share),
         )
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
             module.steps_done = data.steps
