@@ -153,12 +153,8 @@ def test_shards_of_frozen_parts_of_adapters_and_of_recomputed_layers(tmp_path: P
     arguments = training(file, *WORDS, *words)
     two = run_of(tmp_path / "two", [*arguments, *FSDP, "stages.adapt.batch_size=1"], here=False)
     one = run_of(tmp_path / "one", [*arguments, "stages.main.batch_size=2", "stages.adapt.batch_size=2"], here=True)
-    ours, theirs = weights(one), weights(two)
-    assert ours.keys() == theirs.keys()
-    assert any("lora_B" in key and value.abs().max() > 0 for key, value in theirs.items())
-    apart = torch.cat([(ours[key] - theirs[key]).abs().flatten() for key in ours])
-    # Below these language models some gradients are nothing but rounding, and Adam makes a whole step of that.
-    assert (apart > TOLERANCE).float().mean() < 1e-3 and apart.max() < 4 * 1e-5
+    assert any("lora_B" in key and value.abs().max() > 0 for key, value in weights(two).items())
+    assert_close(one, two)
 
 
 def test_jobs_of_a_multirun_have_folders_and_wandb_runs_of_their_own(tmp_path: Path) -> None:
