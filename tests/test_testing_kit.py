@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -369,6 +369,20 @@ def test_data_sets() -> None:
         ([replace(good[0], turns=(vlframe.Turn("bot", "Hello"),))], "user, assistant"),
     ):
         assert words in refusal(check_dataset, Questions, {"samples": samples})
+
+
+class Miscounted(Questions):
+    @classmethod
+    def entries(cls, *, samples: Sequence[Any]) -> Iterator[vlframe.Entry]:
+        return (vlframe.Entry(f"row {at}", sample) for at, sample in enumerate(reversed(samples[:4])))
+
+
+def test_entries_are_the_samples() -> None:
+    good = questions(5)
+    assert "entries() gives 4 rows, and the data set has 5 samples" in refusal(
+        check_dataset, Miscounted, {"samples": good}
+    )
+    assert "row 0 of entries() is Entry(where='row 0'" in refusal(check_dataset, Miscounted, {"samples": good[:4]})
 
 
 class Lenient:

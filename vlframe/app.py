@@ -1,15 +1,18 @@
-"""The only file that knows Hydra: the conf folder, the search path, typed options, and its errors in our words."""
+"""The file that knows Hydra (``hydra_guard`` aside): the conf folder, the search path, typed options, its errors in our
+words."""
 
 import os
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -18,14 +21,18 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from vlframe import config as schema
 from vlframe.cli import plugin_arguments
 from vlframe.errors import ConfigError, PluginError, UnknownName, UserError, did_you_mean
 from vlframe.folders import cache_folder, conf_folder
 from vlframe.hooks import KINDS
+from vlframe.hydra_guard import refuse_strange_hydra
 from vlframe.plugins import refuse_broken
 from vlframe.registry import Registry
+from vlframe.secrets import refuse_secret_values, refuse_secret_words
+from vlframe.words import FREE_TEXT, config_of_run, is_hydras_own, split_absent, value_of
 
 # command -> the config it starts from, and the function that does it
 TASKS = {
@@ -36,7 +43,6 @@ TASKS = {
     "convert": ("convert", "vlframe.weights.convert:convert_command"),
     "export": ("export", "vlframe.weights.export:export_command"),
 }
-FREE_TEXT = ("prompt", "media")  # keys whose values are a person's words and file names, not Hydra's grammar
 
 # ``${cache:weights/x}`` in a config is a file of vlframe's cache folder, wherever that is on this machine.
 OmegaConf.register_new_resolver("cache", lambda path: str(cache_folder() / path), replace=True)
@@ -44,17 +50,21 @@ OmegaConf.register_new_resolver("cache", lambda path: str(cache_folder() / path)
 
 def run(command: str, arguments: Sequence[str]) -> int:
     """Compose the config of a command from its command line, and do it (once, or once per job of ``-m``)."""
-    registry = open_registry(*plugin_arguments(arguments))
+    refuse_secret_words(arguments)
+    paths, strict = plugin_arguments(arguments)
+    registry = open_registry(paths, strict)
     config_name, path = TASKS[command]
-    arguments, absent = _split_absent(_quoted(arguments))
+    arguments, absent = split_absent(_quoted(arguments))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     before = sys.argv
     sys.argv = [f"vlframe {command}", *arguments]
     errors: list[UserError] = []  # of the jobs; kept from Hydra, which would print a report of its own
-    task = _task(path, registry, absent, errors)
+    task = _task(path, registry, _Given(tuple(absent), tuple(paths)), errors)
     try:
+        refuse_strange_hydra(arguments, partial(_hydras_part, config_name), _PluginFolders.and_a_strangers)
+        config_name = _start_from_run(config_name, arguments)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, registry) from error
     finally:
         sys.argv = before
@@ -66,12 +76,15 @@ def run(command: str, arguments: Sequence[str]) -> int:
 def compose(config_name: str, overrides: Sequence[str], registry: Registry) -> DictConfig:
     """The config that a command line would give; for tests and for people in a notebook."""
     _offer(registry)
-    overrides, absent = _split_absent(_quoted(overrides))
+    refuse_secret_words(overrides)
+    paths, _ = plugin_arguments(overrides)
+    overrides, absent = split_absent(_quoted(overrides))
     try:
+        config_name = _start_from_run(config_name, overrides)
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra.compose(config_name, overrides, return_hydra_config=True)
-            return _finished(composed, composed.hydra.runtime.choices, absent)
-    except (HydraException, OmegaConfBaseException) as error:
+            return _finished(composed, composed.hydra.runtime.choices, _Given(tuple(absent), tuple(paths)))
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, registry) from error
 
 
@@ -84,14 +97,20 @@ def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:
     return registry
 
 
-def _task(
-    path: str, registry: Registry, absent: Sequence[str], errors: list[UserError]
-) -> Callable[[DictConfig], None]:
+@dataclass(frozen=True)
+class _Given:
+    """What a command line says that Hydra does not: parts taken out, and the files that are plugins."""
+
+    absent: tuple[str, ...]
+    plugin_paths: tuple[str, ...]
+
+
+def _task(path: str, registry: Registry, given: _Given, errors: list[UserError]) -> Callable[[DictConfig], None]:
     module_name, function_name = path.split(":")
 
     def task(composed: DictConfig) -> None:
         try:
-            config = _finished(composed, HydraConfig.get().runtime.choices, absent)
+            config = _finished(composed, HydraConfig.get().runtime.choices, given)
             HydraConfig.instance().cfg = None  # Lightning reads it, and would give its ranks a stale command line
             getattr(import_module(module_name), function_name)(config, registry)
         except UserError as error:
@@ -101,35 +120,45 @@ def _task(
 
 
 def _quoted(arguments: Sequence[str]) -> list[str]:
-    """Free text in Hydra's quotes: a question may hold commas, apostrophes, tags, any script.
-
-    A ``[list]`` of files, ``media=null``, and what its writer has put in quotes stay as they are.
-    """
+    """Free text in Hydra's quotes: a question may hold commas, apostrophes, tags, any script."""
     quoted = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        hydras_own = key == "media" and (value.startswith("[") or value == "null")
-        if key in FREE_TEXT and equals and not hydras_own and not re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
+        if key in FREE_TEXT and equals and not is_hydras_own(key, value):
             literal = value.replace("${", r"\${")  # no interpolation
             argument = f"{key}={QuotedString(literal, Quote.single).with_quotes()}"
         quoted.append(argument)
     return quoted
 
 
-def _split_absent(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """``audio_encoder=null`` takes a part out. Hydra has no such override for a group, so it is done afterwards."""
-    absent = [key for key in KINDS if f"{key}=null" in arguments]
-    return [argument for argument in arguments if argument.partition("=")[0] not in absent], absent
+def _start_from_run(config_name: str, arguments: Sequence[str]) -> str:
+    """With ``resume=<folder>``, that run's own config in place of ``conf/train.yaml``."""
+    folder = value_of("resume", arguments)
+    if config_name != "train" or folder in (None, "", "null"):
+        return config_name
+    ConfigStore.instance().store(name="resumed_run", node=config_of_run(folder, arguments), provider=folder)
+    return "resumed_run"
 
 
-def _finished(config: DictConfig, choices: Mapping[str, Any], absent: Sequence[str]) -> DictConfig:
+def _hydras_part(config_name: str, words: Sequence[str]) -> DictConfig:
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra.compose(config_name, list(words), return_hydra_config=True).hydra
+
+
+def _finished(config: DictConfig, choices: Mapping[str, Any], given: _Given) -> DictConfig:
     """Ours without Hydra's own part; the experiment's name filled in, and everything checked that types cannot say."""
     plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    for key in absent:
+    for key in given.absent:
         plain[key] = None
     if plain.get("name") == "default" and choices.get("experiment"):
         plain.name = choices["experiment"]
     _check_choices(plain)
+    if tuple(plain.plugins.paths) != given.plugin_paths:
+        raise ConfigError(
+            f"a config names plugins.paths={list(plain.plugins.paths)}; files that are plugins are code, and are named "
+            f"on the command line alone"
+        )
+    refuse_secret_values(plain)
     return plain
 
 
@@ -137,7 +166,7 @@ def _check_choices(config: DictConfig) -> None:
     for key, allowed in schema.CHOICES.items():
         group, _, name = key.partition(".")
         settings = config.get(group)  # `media` of predict is not settings, but files
-        value = settings.get(name) if isinstance(settings, DictConfig) else None
+        value = settings.get(name) if isinstance(settings, DictConfig) else settings if not name else None
         if value is not None and value not in allowed:
             raise ConfigError(f"{key} is {value!r}; it can be {', '.join(allowed)}")
     for name, stage in (config.get("stages") or {}).items():
@@ -155,8 +184,22 @@ class _PluginFolders(SearchPathPlugin):
     """Plugin folders on Hydra's search path, for this process only."""
 
     folders: tuple[tuple[str, Path], ...] = ()
+    stranger: Path | None = None  # what ``--config-dir`` names, while it is looked at
+
+    @classmethod
+    @contextmanager
+    def and_a_strangers(cls, folder: Path) -> Iterator[None]:
+        cls.stranger = folder
+        try:
+            yield
+        finally:
+            cls.stranger = None
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.stranger:
+            search_path.prepend(
+                provider="command-line", path=f"file://{self.stranger}", anchor=SearchPathQuery(provider="schema")
+            )
         for name, folder in self.folders:
             search_path.append(provider=name, path=f"file://{folder}")
 
@@ -221,6 +264,8 @@ def _refuse_presets_named_like_rows(registry: Registry, folders: Sequence[tuple[
 
 def explain(error: Exception, registry: Registry) -> UserError:
     """One clear message: which key or name, what is wrong with it, what is allowed."""
+    if isinstance(error, YAMLError):
+        return ConfigError(f"a config cannot be read: {' '.join(str(error).split())}")
     if isinstance(error, OverrideParseException):
         reason = str(error).splitlines()[0]
         return ConfigError(f"{error.override!r} cannot be read: {reason} (quote it for the shell, like 'key=[1,2]')")

@@ -11,9 +11,11 @@ vlframe: swappable parts for Video-LLMs
   vlframe train experiment=quickstart             train, then evaluate; any key can be overridden
   vlframe train experiment=quickstart connector=qformer connector.queries=32 seed=2
   vlframe train -m experiment=quickstart connector=stc,qformer,pool
+  vlframe train resume=runs/quickstart/<id>       go on where it stopped; keys beside it change what may be changed
   vlframe evaluate run=runs/quickstart/<id>       score a run again
   vlframe predict run=runs/quickstart/<id> media=clip.mp4 prompt="Which way does it move?"
   vlframe plan model=videollama2_7b               check that the parts fit, count tokens; reads no weights
+  vlframe data check train.jsonl model=<name>     read all of it as training would, and say what is wrong and where
   vlframe convert source=<folder> out=<folder>    an official VideoLLaMA 2 checkpoint into one of ours
   vlframe export run=<folder> out=<folder>        and back
   vlframe verify <recording.safetensors> …        compare with recorded outputs of the official code
@@ -49,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _without_traceback(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     from vlframe.errors import UserError
+    from vlframe.secrets import redacted
 
     try:
         return command(arguments)
     except UserError as error:
-        print(f"vlframe: {error}", file=sys.stderr)
+        print(redacted(f"vlframe: {error}"), file=sys.stderr)
         return 2
 
 
@@ -112,6 +115,20 @@ def _prove_resume(arguments: list[str]) -> int:
     return 0 if prove(overrides, steps, cut) else 1
 
 
+def _data(arguments: list[str]) -> int:
+    from vlframe.data.check.command import USAGE as usage
+    from vlframe.data.check.command import check_command
+
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(usage, end="")
+        return 0
+    if arguments[:1] != ["check"]:
+        found = f"not {arguments[0]!r}" if arguments else "and nothing came"
+        print(f"vlframe data: 'check' comes next, {found}; see vlframe data check --help", file=sys.stderr)
+        return 2
+    return check_command(arguments[1:])
+
+
 def _rank(arguments: list[str]) -> int:
     """One of the other processes of a run; started by the first (see ``vlframe.runs.ranks``)."""
     from omegaconf import OmegaConf
@@ -143,6 +160,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _hydra("evaluate"),
     "predict": _hydra("predict"),
     "plan": _hydra("plan"),
+    "data": _data,
     "convert": _hydra("convert"),
     "export": _hydra("export"),
     "verify": _verify,

@@ -16,6 +16,8 @@ class MediaConfig:
     frames: int = 8
     fps: float = 1.0
     on_error: str = "raise"  # raise | skip: what an unreadable file does to the run; skips are counted and listed
+    max_bad_share: float | None = 0.1  # with skip: the run stops above it (and above 10 samples); null = no limit
+    timeout: float | None = None  # seconds a file may take, in a process that can be killed; null = decode in this one
     missing_audio: str = "error"  # error | drop | silence: a video without a sound track whose sound is asked for
     withhold: list[str] = field(default_factory=list)  # kinds (video, image, audio) the model is not shown: blind runs
     cache_mb: int = 0  # decoded media kept in memory by each process, so that a clip is decoded once
@@ -123,7 +125,8 @@ class RunConfig:
     name: str = "default"  # the experiment; the folder under `runs`
     runs: str = "runs"
     seed: int = 0
-    resume: str | None = None  # a run folder to go on with; its own config is used
+    resume: str | None = None  # a run folder to go on with, by its own config and what is changed beside this key
+    resume_changes: str = "refuse"  # refuse | allow: changes to a resumed run that alter what it computes
     plugins: PluginsConfig = field(default_factory=PluginsConfig)
     encoder: Any = None
     connector: Any = None
@@ -202,5 +205,6 @@ CHOICES = {
     "text.too_long": ("error", "drop", "trim_text"),
     "trainer.precision": ("32", "bf16"),
     "trainer.strategy": ("auto", "ddp", "fsdp"),
+    "resume_changes": ("refuse", "allow"),
 }
 PARTS = ("encoder", "connector", "audio_encoder", "audio_connector", "llm")

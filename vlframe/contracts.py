@@ -5,6 +5,7 @@ E embedding, V vocabulary, L waveform samples, F audio frames, M audio features,
 
 Encoders, connectors and language models are ``torch.nn.Module`` objects. Everything a neighbour needs to know before
 anything runs (widths, grids, token counts) is an attribute or a method, so that a composition is checked by asking.
+What a data set promises stands beside its samples, in ``vlframe/data/sample.py``.
 """
 
 from __future__ import annotations

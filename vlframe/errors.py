@@ -33,8 +33,18 @@ class DataError(UserError, ValueError):
     """A manifest or a sample that says something impossible."""
 
 
+class NothingToLearn(DataError):
+    """A sample that is to be trained on and has no token that the model is to produce."""
+
+
 class MediaError(UserError, ValueError):
-    """A media file that cannot be read as what it was asked for."""
+    """A media file that cannot be read as what it was asked for.
+
+    ``path`` and ``reader`` are filled in by whoever knows which file was being read, and with what.
+    """
+
+    path: str | None = None
+    reader: str | None = None
 
 
 class NoAudioTrack(MediaError):

@@ -3,8 +3,8 @@
     .venv/bin/python experiments/motionqa_connectors/study.py            # trains what is missing, then reports
     .venv/bin/python experiments/motionqa_connectors/study.py --report   # reports on results.json alone
 
-Runs are ordinary ``vlframe train`` commands, two at a time with one thread each. results.json holds what each gave;
-the table and the figure are made from it.
+Runs are ordinary ``vlframe train`` commands, two at a time with one thread each. results.json holds what each gave, and
+what a training step costs (CPU seconds, medians of steps taken in turns); the table and the figure are made from it.
 """
 
 import argparse
@@ -13,10 +13,13 @@ import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from vlframe.evaluation.statistics import over_seeds
@@ -26,6 +29,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 CONNECTORS = {"stc": "stc_tiny", "qformer": "qformer_tiny", "pool": "pool_tiny", "mlp": "mlp"}
 SEEDS = (1, 2, 3)
+ROUNDS = 9  # steps of each connector that are timed
 CATEGORIES = ("direction", "order", "count", "colour", "shape")
 START, END = "<!-- table -->", "<!-- end of table -->"
 
@@ -54,11 +58,53 @@ def measure(connector: str, seed: int, more: list[str]) -> dict[str, Any]:
     return {"connector": connector, "seed": seed, "command": made_by, "git_commit": commit, "metrics": metrics}
 
 
-def report(results: list[dict[str, Any]]) -> str:
+def step_costs() -> dict[str, float]:
+    """CPU seconds of a training step on one batch, by connector."""
+    import torch
+
+    torch.set_num_threads(1)
+    steps = {connector: training_step(preset) for connector, preset in CONNECTORS.items()}
+    taken: dict[str, list[float]] = {connector: [] for connector in steps}
+    for _ in range(1 + ROUNDS):
+        for connector, step in steps.items():
+            started = time.process_time()
+            step()
+            taken[connector].append(time.process_time() - started)
+    return {connector: median(times[1:]) for connector, times in taken.items()}  # the first warms up
+
+
+def training_step(preset: str) -> Callable[[], None]:
+    """Forward, backward and AdamW of the quickstart with this connector, on its first batch."""
+    from vlframe.app import compose, open_registry
+    from vlframe.data.collate import Collate
+    from vlframe.data.order import SampleOrder
+    from vlframe.runs.session import open_session
+    from vlframe.training.optim import make_optimizer
+    from vlframe.training.parts import prepare_parts, set_modes
+
+    registry = open_registry()
+    config = compose("train", ["experiment=quickstart", f"connector={preset}"], registry)
+    session, stage = open_session(config, registry), config.stages.main
+    rows = session.rows(registry.build("dataset", config.dataset), answers=True)
+    order = SampleOrder(len(rows), config.seed, rows.samples.parts)
+    batch = Collate()([rows[index] for index in order.take(0, stage.batch_size)])
+    prepare_parts(session.model, stage)
+    set_modes(session.model, stage)
+    optimizer = make_optimizer(session.model, stage)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        session.model(batch).total.backward()
+        optimizer.step()
+
+    return step
+
+
+def report(results: dict[str, Any]) -> str:
     """One line a connector: means over seeds with 95 % t-intervals."""
     lines = []
     for connector in CONNECTORS:
-        mine = [row for row in results if row["connector"] == connector]
+        mine = [row for row in results["runs"] if row["connector"] == connector]
         if not mine:
             continue
         line: dict[str, Any] = {"connector": f"`{connector}`", "seeds": len(mine)}
@@ -67,7 +113,7 @@ def report(results: list[dict[str, Any]]) -> str:
             line[category or "all"] = _interval([row["metrics"][key] for row in mine])
         line["tokens a clip"] = mine[0]["metrics"]["tokens_per_clip"]
         line["connector parameters"] = f"{mine[0]['metrics']['parameters/connector']:,}"
-        line["seconds"] = f"{over_seeds([row['metrics']['train_seconds'] for row in mine]).value:.0f}"
+        line["CPU seconds a step"] = f"{results['step_costs'][connector]:.3f}" if results["step_costs"] else ""
         lines.append(line)
     return markdown(lines)
 
@@ -79,7 +125,7 @@ def _interval(values: list[float]) -> str:
     return f"{interval.value:.3f} ± {interval.high - interval.value:.3f}"
 
 
-def figure(results: list[dict[str, Any]]) -> None:
+def figure(runs: list[dict[str, Any]]) -> None:
     """Accuracy by category, a dot for each seed."""
     import matplotlib
 
@@ -88,7 +134,7 @@ def figure(results: list[dict[str, Any]]) -> None:
 
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for number, connector in enumerate(CONNECTORS):
-        mine = [row for row in results if row["connector"] == connector]
+        mine = [row for row in runs if row["connector"] == connector]
         for place, category in enumerate(CATEGORIES):
             values = [row["metrics"][f"accuracy/{category}"] for row in mine]
             if not values:
@@ -106,16 +152,37 @@ def figure(results: list[dict[str, Any]]) -> None:
     figure.savefig(HERE / "accuracy.png", dpi=150)
 
 
-def write_page(results: list[dict[str, Any]]) -> None:
+def write_page(results: dict[str, Any]) -> None:
     page = HERE / "README.md"
     text = page.read_text()
+    commits = ", ".join(dict.fromkeys(row["git_commit"] for row in results["runs"]))
     made = (
-        f"{report(results)}\n\nMade on {results[0]['date']} by `{results[0]['made_by']}` on {results[0]['machine']}; "
-        f"torch {results[0]['torch']}, commit {results[0]['git_commit']}."
+        f"{report(results)}\n\nMade on {results['date']} by `{results['made_by']}` on {results['machine']}; "
+        f"torch {results['torch']}, commit {commits}."
     )
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{START}\n{made}\n\n![accuracy by category](accuracy.png)\n{END}{after}")
+
+
+def about(overrides: list[str], jobs: int) -> dict[str, str]:
+    return {
+        "date": str(date.today()),
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), one thread a run, {jobs} at a time",
+        "torch": version("torch"),
+        "made_by": " ".join(["python", "experiments/motionqa_connectors/study.py", *overrides]),
+    }
+
+
+def train_missing(results: dict[str, Any], jobs: int, overrides: list[str]) -> None:
+    """What is not in the results yet; they are kept after every run."""
+    done = {(row["connector"], row["seed"]) for row in results["runs"]}
+    wanted = [(connector, seed) for seed in SEEDS for connector in CONNECTORS if (connector, seed) not in done]
+    results |= about(overrides, jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        for row in pool.map(lambda pair: measure(*pair, overrides), wanted):
+            results["runs"].append(row)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main() -> None:
@@ -124,24 +191,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("overrides", nargs="*", help="more of Hydra's overrides, for every run")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    results: dict[str, Any] = {"runs": [], "step_costs": {}}
+    if RESULTS.is_file():
+        results = json.loads(RESULTS.read_text())
     if not arguments.report:
-        done = {(row["connector"], row["seed"]) for row in results}
-        wanted = [(connector, seed) for seed in SEEDS for connector in CONNECTORS if (connector, seed) not in done]
-        cores = f"{os.cpu_count()} CPU cores ({platform.machine()})"
-        about = {
-            "date": str(date.today()),
-            "machine": f"{cores}, one thread a run, {arguments.jobs} runs at a time",
-            "torch": version("torch"),
-            "made_by": " ".join(["python", "experiments/motionqa_connectors/study.py", *arguments.overrides]),
-        }
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for row in pool.map(lambda pair: measure(*pair, arguments.overrides), wanted):
-                results.append({**row, **about})
-                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    results.sort(key=lambda row: (list(CONNECTORS).index(row["connector"]), row["seed"]))
+        train_missing(results, arguments.jobs, arguments.overrides)
+        results["step_costs"] = step_costs()
+    results["runs"].sort(key=lambda row: (list(CONNECTORS).index(row["connector"]), row["seed"]))
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    figure(results)
+    figure(results["runs"])
     write_page(results)
     print(report(results))
 

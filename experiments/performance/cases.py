@@ -45,13 +45,13 @@ def in_official_style(session: Session) -> Any:
 class TrainingStep:
     """Forward, backward and AdamW on a batch that is ready; the tower is frozen, connector and LLM are trained.
 
-    Our connector computes its blocks again in the backward pass; the official one has no such choice.
+    Our connector computes its blocks again in the backward pass (``recompute``); the official one has no such choice.
     """
 
     media: tuple[str | None, ...]
 
-    def __init__(self, side: str, size: Size, folder: Path) -> None:
-        session = open_composition(size, folder, ["connector.checkpoint=true"])
+    def __init__(self, side: str, size: Size, folder: Path, recompute: bool = True) -> None:
+        session = open_composition(size, folder, [f"connector.checkpoint={str(recompute).lower()}"])
         stage = StageConfig(steps=1, lr=LEARNING_RATE, connector=PartConfig("full"), llm=PartConfig("full"))
         prepare_parts(session.model, stage)
         set_modes(session.model, stage)
@@ -71,6 +71,13 @@ class TrainingStep:
             )
             self.loss = lambda: self.model.loss(self.batch, self.pixels)
 
+    def to(self, device: str) -> None:
+        """Work there from now on. Parameters stay the same objects, so the optimizer need not know."""
+        self.model.to(device)
+        self.batch = self.batch.to(device)
+        if hasattr(self, "pixels"):
+            self.pixels = [item.to(device) for item in self.pixels]
+
     def _our_loss(self) -> Tensor:
         loss = self.model(self.batch)
         return loss.total / loss.tokens
@@ -84,11 +91,11 @@ class TrainingStep:
 
     def outputs(self, result: Tensor) -> dict[str, np.ndarray]:
         """The loss and a part of every gradient. A part that nothing reached has none, or zeros: the same."""
-        found = {"loss": result.numpy()}
+        found = {"loss": result.cpu().numpy()}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and parameter.grad is not None and parameter.grad.any():
                 flat = parameter.grad.flatten()
-                found[f"gradient of {name}"] = flat[:: max(1, len(flat) // SAMPLED)].clone().numpy()
+                found[f"gradient of {name}"] = flat[:: max(1, len(flat) // SAMPLED)].clone().cpu().numpy()
         return found
 
 
@@ -101,25 +108,32 @@ class MediaStep(TrainingStep):
 
 
 class ImageForward:
-    """One picture through tower and connector, without gradients."""
+    """One picture through tower and connector, without gradients, so with nothing to ``recompute``."""
 
-    def __init__(self, side: str, size: Size, folder: Path) -> None:
+    def __init__(self, side: str, size: Size, folder: Path, recompute: bool = False) -> None:
         session = open_composition(size, folder)
-        self.model = session.model.eval()
-        item = session.rows(conversations(folder, ("image",)), answers=True)[0].media[0]
-        if side == "ours":
-            self.step = lambda: self._ours(item.tensor[None])
-        else:
-            official = in_official_style(session).eval()
-            pixels_1CYX = self.model.encoder.pixels.normalise(item.tensor)
-            self.step = torch.no_grad()(lambda: official.encode([pixels_1CYX]))
+        self.model: nn.Module = session.model.eval()
+        self.item = session.rows(conversations(folder, ("image",)), answers=True)[0].media[0].tensor
+        self.encode = self._ours
+        if side == "reference":
+            self.item = self.model.encoder.pixels.normalise(self.item)
+            self.model = in_official_style(session).eval()
+            self.encode = lambda: self.model.encode([self.item])
+
+    def to(self, device: str) -> None:
+        """Work there from now on."""
+        self.model.to(device)
+        self.item = self.item.to(device)
 
     @torch.no_grad()
-    def _ours(self, frames_B1CYX: Tensor) -> Tensor:
-        return encode_images(self.model.encoder, self.model.connector, frames_B1CYX, self.model.frames)
+    def step(self) -> Tensor:
+        return self.encode()
+
+    def _ours(self) -> Tensor:
+        return encode_images(self.model.encoder, self.model.connector, self.item[None], self.model.frames)
 
     def outputs(self, result: Tensor) -> dict[str, np.ndarray]:
-        return {"tokens": result.numpy()}
+        return {"tokens": result.cpu().numpy()}
 
 
 class Evaluation:

@@ -50,6 +50,30 @@ SIZES = {
         questions=32,
         new_tokens=4,
     ),
+    # For a GPU: VideoLLaMA 2's tower (CLIP ViT-L, 336 px), and a quarter of Mistral's depth at half its width.
+    "gpu": Size(
+        tower={
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "image_size": 336,
+            "patch_size": 14,
+        },
+        llm={
+            "vocab_size": 32000,
+            "hidden_size": 2048,
+            "intermediate_size": 7168,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 4096,
+        },
+        frames=8,
+        clips=12,
+        questions=32,
+        new_tokens=4,
+    ),
     "small": Size(
         tower={
             "hidden_size": 32,

@@ -15,7 +15,7 @@ TITLES = {
     "media_step": "training step, 1 video row and 1 image row",
     "evaluation": "{questions} multiple-choice questions, {clips} clips",
 }
-START, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,12 @@ def tables(results: dict[str, Any]) -> str:
     return "\n\n".join([*parts, *_machine(results["machine"])])
 
 
-def write_readme(path: Path, text: str) -> None:
+def write_readme(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the markers."""
+    start, end = marks
     readme = path.read_text(encoding="utf-8")
-    before, after = readme.split(START)[0], readme.split(END)[1]
-    path.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+    before, after = readme.split(start)[0], readme.split(end)[1]
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def _cases(cases: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ read and parsed when it is asked for.
 import json
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vlframe import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SPACE = re.compile(r"[ \t\r\n]*")
+PIECE = re.compile(r'"(?:[^"\\\n]|\\.)*"?|[][{},]')  # of broken JSON: a string (that may not end), a bracket, a comma
 SHAPE = "a manifest is a JSON array of objects, or JSON Lines: one object on each line"
 
 
@@ -22,27 +23,39 @@ class Manifest:
     """A JSON array or a JSON Lines file of objects, told apart by its first character.
 
     The syntax of an array is checked at once. Of a line only its braces are (a file that was cut short is found at
-    once); the rest when its row is read. Raises ``DataError`` with the file and the line.
+    once); the rest when its row is read. Raises ``DataError`` with the file and the line, unless ``broken`` is given:
+    it is told the line and the reason, and the rows go on behind it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, broken: Callable[[int, str], None] | None = None) -> None:
         self.path = path
-        if not path.is_file():
-            raise DataError(f"the manifest {path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+        check_file(path)
         self._starts, self._ends, self._lines = array("Q"), array("Q"), array("Q")
-        for start, end, line in self._array_rows() if self._is_array() else self._line_rows():
+        told = broken or self._refuse
+        for start, end, line in self._array_rows(told) if self._is_array() else self._line_rows(told):
             self._starts.append(start)
             self._ends.append(end)
             self._lines.append(line)
-        if not self._starts:
+        if not self._starts and broken is None:
             raise DataError(f"{path} has no rows; {SHAPE}")
+
+    def _refuse(self, line: int, reason: str) -> None:
+        raise DataError(f"{self.path}, line {line}: {reason}")
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def where(self, index: int) -> str:
         """Row ``index`` in words, for messages."""
-        return f"{self.path}, line {self._lines[index]}"
+        return f"{self.path}, line {self.line(index)}"
+
+    def line(self, index: int) -> int:
+        """The first line of row ``index``."""
+        return self._lines[index]
+
+    def unnamed(self, index: int) -> str:
+        """The id of row ``index`` if it has none of its own."""
+        return f"{self.path.stem}/{index + 1}"
 
     def row(self, index: int) -> dict[str, Any]:
         with self.path.open("rb") as file:  # opened anew, so that data workers share no file position
@@ -66,7 +79,7 @@ class Manifest:
                     return text.startswith(b"[")
         return False
 
-    def _line_rows(self) -> Iterator[tuple[int, int, int]]:
+    def _line_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
         """Start, end (bytes) and line number of every line that is not blank."""
         at = 0
         with self.path.open("rb") as file:
@@ -74,12 +87,12 @@ class Manifest:
                 text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
                 start, at = at + len(line) - len(text), at + len(line)
                 text = text.strip()
-                if text and not (text.startswith(b"{") and text.endswith(b"}")):
-                    raise DataError(f"{self.path}, line {number}: not a whole JSON object; {SHAPE}")
-                if text:
+                if text.startswith(b"{") and text.endswith(b"}"):
                     yield start, at, number
+                elif text:
+                    broken(number, f"not a whole JSON object; {SHAPE}")
 
-    def _array_rows(self) -> Iterator[tuple[int, int, int]]:
+    def _array_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
         """Start, end (bytes) and first line of every element.
 
         Read as Latin-1, one character is one byte, and what is outside strings is the same as in UTF-8.
@@ -93,30 +106,65 @@ class Manifest:
         line, counted, more = 1, 0, not text.startswith("]", at)
         while more:
             line, counted = line + text.count("\n", counted, at), at
+            end: int | None
             try:
                 row, end = parse(text, at)
             except (ValueError, RecursionError) as error:
-                at_line = getattr(error, "lineno", line)
-                raise DataError(f"{self.path}, line {at_line}: not JSON ({_reason(error)})") from error
-            if not isinstance(row, dict):
-                kind = type(row).__name__
-                raise DataError(f"{self.path}, line {line}: a row is a JSON object, not a {kind}; {SHAPE}")
-            yield at, end, line
-            at = _skip(text, end)
-            more = text.startswith(",", at)
-            if more:
-                at = _skip(text, at + 1)
-        self._check_end(text, at)
+                broken(getattr(error, "lineno", line), f"not JSON ({_reason(error)})")
+                end = _behind(text, at)
+            else:
+                if isinstance(row, dict):
+                    yield at, end, line
+                else:
+                    broken(line, f"a row is a JSON object, not a {type(row).__name__}; {SHAPE}")
+            if end is None:
+                broken(line, "from here to the end of the file no row can be told from the next, so none was read")
+                return
+            at, more = self._next(text, _skip(text, end), broken)
+        self._check_end(text, at, broken)
 
-    def _check_end(self, text: str, at: int) -> None:
+    def _next(self, text: str, at: int, broken: Callable[[int, str], None]) -> tuple[int, bool]:
+        """Behind an element, at ``at``: where the next begins, and whether there is one."""
+        if text.startswith(",", at):
+            return _skip(text, at + 1), True
+        if text.startswith("{", at):
+            broken(text.count("\n", 0, at) + 1, "not JSON (found '{' where ',' or ']' should be)")
+            return at, True
+        return at, False
+
+    def _check_end(self, text: str, at: int, broken: Callable[[int, str], None]) -> None:
         """At ``at`` the array closes, and nothing follows."""
         closed = text.startswith("]", at)
         wrong = _skip(text, at + 1) if closed else at
         if not closed or wrong < len(text):
             found = repr(text[wrong]) if wrong < len(text) else "the end of the file"
             expected = "the end of the file" if closed else "',' or ']'"
+            rest = "; what follows was not read" if wrong < len(text) else ""
             line = text.count("\n", 0, wrong) + 1
-            raise DataError(f"{self.path}, line {line}: not JSON (found {found} where {expected} should be)")
+            broken(line, f"not JSON (found {found} where {expected} should be){rest}")
+
+
+def check_file(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"the manifest {path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+
+
+def _behind(text: str, at: int) -> int | None:
+    """Where a broken element that begins at ``at`` ends, by its brackets: at the comma or bracket that follows it.
+
+    None where the brackets do not say.
+    """
+    open_ones: list[str] = []
+    for piece in PIECE.finditer(text, at):
+        found = piece.group()
+        if found in ("{", "["):
+            open_ones.append(found)
+        elif found in ("}", "]") and open_ones:
+            if open_ones.pop() + found not in ("{}", "[]"):
+                return None
+        elif not open_ones and found in (",", "]"):
+            return piece.start()
+    return None
 
 
 def _reason(error: Exception) -> str:

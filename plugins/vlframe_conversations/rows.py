@@ -15,7 +15,7 @@ names videos and no sound file means the sound tracks of those videos, and says 
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,21 @@ LLAVA = Style("conversations", "from", "value", ("video", "image", "audio"), (*S
 MESSAGES = Style("messages", "role", "content", ("videos", "images", "audios"), COMMON)
 
 
+def refuse(message: str) -> None:
+    raise DataError(message)
+
+
 @dataclass(frozen=True)
 class RowReader:
-    """Reads the rows of one manifest. ``root`` is absolute; no media path leads out of it."""
+    """Reads the rows of one manifest. ``root`` is absolute; no media path leads out of it.
+
+    ``unknown`` is told of fields that are not known; a row is read on without them where it does not raise.
+    """
 
     root: Path
     sound: bool
     ignored: Collection[str]
+    unknown: Callable[[str], None] = refuse
 
     def sample(self, row: Mapping[str, Any], where: str, unnamed: str) -> Sample:
         """``where`` is the place of the row, for messages; ``unnamed`` the id of a row without one."""
@@ -85,7 +93,7 @@ class RowReader:
     def _check_fields(self, row: Mapping[str, Any], known: Collection[str], where: str) -> None:
         unknown = [key for key in row if key not in known]
         if unknown:
-            raise DataError(
+            self.unknown(
                 f"{where}: unknown field(s) {', '.join(unknown)}; known here are {', '.join(known)}. To read the file "
                 f"without them: ignore_fields=[{','.join([*self.ignored, *unknown])}]"
             )

@@ -10,7 +10,8 @@ import vlframe
 class MotionQAParams:
     split: str = "train"  # train | validation: no scene is in both, whatever the seeds
     clips: int = 1500  # clips of this split; a clip has one to three questions
-    # direction, order and count need several frames, colour and shape need one, sound needs the sound track
+    # direction, order and count need several frames, colour and shape need one, sound needs the sound track; flash and
+    # beep ask when each of the two is, for models that are to learn sound
     questions: list[str] = field(default_factory=lambda: ["direction", "order", "count", "colour", "shape"])
     size: int = 64  # pixels, width and height; even, 48 to 256
     seconds: float = 2.0  # seconds * fps is the number of frames: a multiple of 8, at least 16

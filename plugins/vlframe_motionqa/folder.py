@@ -6,6 +6,8 @@ is made in a folder beside it, the manifest last, and then renamed. A lock besid
 
 import fcntl
 import json
+import multiprocessing
+import os
 import shutil
 import sys
 import time
@@ -19,6 +21,8 @@ from vlframe import ConfigError
 from vlframe_motionqa.rendering import Clip, frames_of, waveform_of, write_mp4
 
 MANIFEST = "manifest.json"
+MOST_WRITERS = 4  # processes
+WORTH_SHARING = 200  # clips; fewer are written before another process has begun
 
 
 def clip_path(folder: Path, index: int) -> Path:
@@ -56,13 +60,32 @@ def _write(made: Path, folder: Path, parameters: dict[str, Any], clips: Sequence
         flush=True,
     )
     (made / "clips").mkdir(parents=True)
-    frames = round(parameters["seconds"] * parameters["fps"])
-    for index, clip in enumerate(clips):
-        frames_TYXC = frames_of(clip, parameters["size"], frames)
-        waveform_L = waveform_of(clip, parameters["seconds"])
-        write_mp4(clip_path(made, index), frames_TYXC, parameters["fps"], waveform_L)
+    shares = min(os.cpu_count() or 1, MOST_WRITERS) if len(clips) >= WORTH_SHARING else 1
+    # Forked on Linux, so that the lock is held until the last of them ends, also when this process is killed.
+    others = [
+        multiprocessing.Process(target=_write_share, args=(made, parameters, clips, n, shares))
+        for n in range(1, shares)
+    ]
+    for other in others:
+        other.start()
+    _write_share(made, parameters, clips, 0, shares)
+    for other in others:
+        other.join()
+        if other.exitcode:
+            raise RuntimeError(
+                f"a process that wrote clips ended with exit code {other.exitcode}; its message is above"
+            )
     (made / MANIFEST).write_text(manifest_of(parameters, clips))
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def _write_share(made: Path, parameters: dict[str, Any], clips: Sequence[Clip], first: int, step: int) -> None:
+    """Every ``step``-th clip."""
+    frames = round(parameters["seconds"] * parameters["fps"])
+    for index in range(first, len(clips), step):
+        frames_TYXC = frames_of(clips[index], parameters["size"], frames)
+        waveform_L = waveform_of(clips[index], parameters["seconds"])
+        write_mp4(clip_path(made, index), frames_TYXC, parameters["fps"], waveform_L)
 
 
 def _is_whole(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> bool:

@@ -7,6 +7,7 @@ SHAPES = ("square", "circle", "triangle", "cross")
 DIRECTIONS = ("left", "right", "up", "down")
 COUNTS = ("one", "two", "three", "four")
 MOMENTS = ("before", "after")
+EIGHTHS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ QUESTIONS = {
     "colour": Question("what colour is the shape?", COLOURS, ("motion", "blink")),
     "order": Question("which colour appears or vanishes first?", COLOURS, ("switch",)),
     "sound": Question("does the beep come before or after the flash?", MOMENTS, ("beep",), hears=True),
+    # Two steps on the way to "sound", one for each sense; to learn from, not to be scored on.
+    "flash": Question("in which eighth of the clip is the flash?", EIGHTHS[1:-1], ("beep",)),
+    "beep": Question("in which eighth of the clip is the beep?", EIGHTHS, ("beep",), hears=True),
 }
 
 

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import ClassVar, Protocol
 
-from vlframe_motionqa.questions import COLOURS, COUNTS, DIRECTIONS, SHAPES
+from vlframe_motionqa.questions import COLOURS, COUNTS, DIRECTIONS, EIGHTHS, SHAPES
 
 SLOTS = 8
 CELLS = 16  # places along a side that a shape is put at; a clip is shifted by less than one (see ``rendering``)
@@ -178,7 +178,11 @@ class Beep:
         )
 
     def answers(self) -> dict[str, str]:
-        return {"sound": "before" if self.beep < self.flash else "after"}
+        return {
+            "sound": "before" if self.beep < self.flash else "after",
+            "flash": EIGHTHS[self.flash],
+            "beep": EIGHTHS[self.beep],
+        }
 
     def spots(self, slot: int) -> list[Spot]:
         return [Spot(self.shape, self.colour, *_inside(self.place))] if slot == self.flash else []

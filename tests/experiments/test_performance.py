@@ -77,3 +77,10 @@ def test_the_command_prints_its_table():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "image_forward: 1 outputs equal" in done.stdout
     assert "| tower and connector, 1 image |" in done.stdout
+
+
+def test_the_command_for_a_gpu_compares_and_times_both_sides():
+    command = [sys.executable, STUDY / "gpu.py", "--small", "--device", "cpu", "--repeats", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if "| ms |" in line]
+    assert len(rows) == 3 and all(float(row[2]) > 0 and float(row[3]) > 0 for row in rows)

@@ -36,11 +36,14 @@ class MediaInput:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample that was left out: which, why (``media``, ``missing_audio``, ``too_long``), and the reason in words."""
+    """A sample that was left out: which, why (``media``, ``missing_audio``, ``too_long``), and the reason in words;
+    where it is the fault of a file, that file and what read it."""
 
     id: str
     why: str
     reason: str
+    path: str | None = None
+    reader: str | None = None
 
 
 @dataclass(frozen=True)

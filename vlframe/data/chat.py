@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Tokenizer
 from vlframe.data.placeholders import PLACEHOLDERS
 from vlframe.data.sample import TAGS, Sample, Turn, tags_in
 from vlframe.data.text import Encoded, Slot
-from vlframe.errors import ConfigError, DataError
+from vlframe.errors import ConfigError, DataError, NothingToLearn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,7 +44,9 @@ def encode(sample: Sample, tokenizer: "PreTrainedTokenizerFast") -> Encoded:
         spans = _answers_by_mark(tokenizer, sample)
     encoded = _tokenise(text, spans, sample, tokenizer)
     if not any(encoded.supervised):
-        raise DataError(f"sample {sample.id!r} has nothing to learn: no assistant turn with a text or an end of turn")
+        raise NothingToLearn(
+            f"sample {sample.id!r} has nothing to learn: no assistant turn with a text or an end of turn"
+        )
     return encoded
 
 

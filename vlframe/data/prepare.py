@@ -77,11 +77,11 @@ class Prepare:
         except NoAudioTrack as error:
             if self.media.missing_audio != "drop":
                 raise _naming(sample, error) from error
-            return Skipped(sample.id, "missing_audio", str(error))
+            return Skipped(sample.id, "missing_audio", str(error), error.path, error.reader)
         except MediaError as error:
             if self.media.on_error != "skip":
                 raise _naming(sample, error) from error
-            return Skipped(sample.id, "media", str(error))
+            return Skipped(sample.id, "media", str(error), error.path, error.reader)
         return self._row(sample, loaded, written)
 
     def _written(self, sample: Sample) -> Written | None:

@@ -47,10 +47,38 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A sequence of samples. ``parts`` (optional) are ranges of indices with the weight each is drawn with."""
+    """A sequence of samples. ``parts`` (optional) are ranges of indices with the weight each is drawn with.
+
+    A class may also offer ``entries(**parameters) -> Iterator[Entry]``, a class method that takes what ``__init__``
+    takes: every row in order, the wrong ones too, for ``vlframe data check``. It raises only where there are no rows to
+    speak of (no such file). A data set without it is built, and asked for one sample after the other.
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a row, in words that say what is allowed.
+
+    ``syntax``: it cannot be parsed; ``unknown_field``: it says more than is understood; ``row``: it does not add up.
+    """
+
+    kind: Literal["syntax", "unknown_field", "row"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a data set, good or not. ``where`` is its place in words (``train.jsonl, line 12``).
+
+    ``sample`` is there as soon as the row has a meaning, also where ``problems`` keep it from being used.
+    """
+
+    where: str
+    sample: Sample | None = None
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)

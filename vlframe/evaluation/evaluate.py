@@ -20,7 +20,7 @@ from vlframe.data.batch import Batch, Skipped
 from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
 from vlframe.data.sample import Sample
-from vlframe.data.skips import SkipLog
+from vlframe.data.skips import BadShare, SkipLog, met_and_bad
 from vlframe.errors import DataError
 from vlframe.evaluation.statistics import chance, wilson
 from vlframe.model.video_llm import TokenCache
@@ -95,12 +95,18 @@ def ask(
     loader = data_loader(rows, session.config.loader, batch_size=batch_size, collate_fn=Collate(left=True))
     texts: dict[str, str] = {}
     skipped: list[Skipped] = []
+    limit = session.config.media.max_bad_share
+    mine_bad, bad = (BadShare(limit, len(samples)) for _ in range(2))  # in the order of their paths, not at random
     for batch, answers in _answers(session, loader, benchmark.max_new_tokens):
         skipped += batch.skipped
         texts |= zip(batch.samples, answers, strict=True)
-    for theirs, left_out in of_all_ranks((texts, skipped)):
+        if mine_bad.add(*met_and_bad(batch)):  # too many for all ranks together, which hear of it below
+            break
+    for theirs, left_out, counts in of_all_ranks((texts, skipped, (mine_bad.met, mine_bad.bad))):
         texts |= theirs
         skips.add(left_out)
+        bad.add(*counts)
+    bad.check(skips)
     predictions = [_read(sample, texts[sample.id], benchmark) for sample in samples if sample.id in texts]
     return Outcome(predictions, len(samples), time.perf_counter() - started)
 

@@ -6,16 +6,18 @@ Names carry shapes: T frames, C colours, Y X pixels, L waveform samples, F audio
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vlframe.contracts import AudioSpec, DataProtocol, MediaSource, PixelSpec, Reader
 from vlframe.data.sample import Media, MediaKind
 from vlframe.errors import ConfigError, MediaError, NoAudioTrack
+from vlframe.media import images
 from vlframe.media.cache import TensorCache
-from vlframe.media.images import STILL_SUFFIXES, load_image, picture_count
+from vlframe.media.process import ReaderProcess, guarded
 from vlframe.media.sampling import check_sampling, sample_indices
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 MISSING_AUDIO = ("error", "drop", "silence")
 MEGABYTE = 1_000_000
+STILL_READER = "PIL"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class MediaLoader:
     """Reads media as the configuration says. Raises ``MediaError`` with the path, and nothing else, for a bad file.
 
     ``audio`` is None for a model that does not hear. A ``protocol`` reads what it does not leave to vlframe; it may do
-    so in another way when the model is trained.
+    so in another way when the model is trained. ``reader_name`` is what errors call the reader. With ``media.timeout``
+    the reader works in a process that can be killed (``vlframe.media.process``).
     """
 
     def __init__(
@@ -55,11 +59,13 @@ class MediaLoader:
         *,
         protocol: DataProtocol | None = None,
         training: bool = False,
+        reader_name: str | None = None,
     ) -> None:
         check_sampling(config)
         if config.missing_audio not in MISSING_AUDIO:
             raise ConfigError(f"media.missing_audio is {config.missing_audio!r}; it can be {', '.join(MISSING_AUDIO)}")
-        self.reader = reader
+        self.reader_name = reader_name or type(reader).__name__
+        self.reader = guarded(reader, config.timeout, self.reader_name)
         self.config = config
         self.pixels = pixels
         self.audio = audio
@@ -68,7 +74,18 @@ class MediaLoader:
         self.cache = TensorCache(config.cache_mb * MEGABYTE)
 
     def load(self, media: Media) -> Loaded:
-        """The media, from the cache if it is there. ``NoAudioTrack`` follows ``media.missing_audio``."""
+        """The media, from the cache if it is there. ``NoAudioTrack`` follows ``media.missing_audio``.
+
+        A ``MediaError`` knows its path and reader.
+        """
+        try:
+            return self._load(media)
+        except MediaError as error:
+            error.path = str(media.path)
+            error.reader = STILL_READER if media.kind == "image" else self.reader_name
+            raise
+
+    def _load(self, media: Media) -> Loaded:
         key = self._key(media)
         if self.protocol is not None and not self.protocol.repeatable(media):
             return Loaded(media.kind, self._read(media), (key, uuid4().int))
@@ -79,6 +96,14 @@ class MediaLoader:
         return Loaded(media.kind, tensor, key)
 
     def _read(self, media: Media) -> Tensor:
+        with self.reader.one_file() if isinstance(self.reader, ReaderProcess) else nullcontext():
+            return self._decode(media)
+
+    @property
+    def _images(self) -> Any:
+        return self.reader if isinstance(self.reader, ReaderProcess) else images
+
+    def _decode(self, media: Media) -> Tensor:
         if self.protocol is not None:
             source = MediaSource(self.reader, self.pixels, self.audio, self.config, self.training)
             tensor = self.protocol.read(media, source)
@@ -103,7 +128,7 @@ class MediaLoader:
 
     def _video(self, media: Media) -> Tensor:
         """uint8 ``frames_TCYX``. Each frame is decoded and resized once, however often a short clip repeats it."""
-        if media.path.suffix.lower() in STILL_SUFFIXES and picture_count(media.path):
+        if media.path.suffix.lower() in images.STILL_SUFFIXES and self._images.picture_count(media.path):
             raise MediaError(f"{media.path}: this is a still image; ask about it with <image>, not <video>")
         info = self.reader.info(media.path)
         try:
@@ -116,7 +141,7 @@ class MediaLoader:
 
     def _image(self, media: Media) -> Tensor:
         """uint8 ``frames_TCYX``, T = 1."""
-        return self.pixels.resize(load_image(media.path))
+        return self.pixels.resize(self._images.load_image(media.path))
 
     def _audio(self, media: Media) -> Tensor:
         """float32 ``features_FM`` of at most ``audio.seconds``."""

@@ -91,6 +91,8 @@ def clear_leftovers(folder: RunFolder) -> None:
     """What a killed process was writing when it ended."""
     for path in folder.checkpoints.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in folder.path.glob(".*.[0-9]*"):  # of ``write_text``
+        path.unlink(missing_ok=True)
 
 
 def part_modes(config: DictConfig, stage_number: int) -> dict[str, set[str]]:

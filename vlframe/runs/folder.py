@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from vlframe.errors import ConfigError
 from vlframe.registry import Registry
@@ -33,17 +34,20 @@ class RunFolder:
         self.parameters = path / "parameters.json"
         self.checkpoints = path / "checkpoints"
         self.log = path / "run.log"
+        self.changes = path / "changes.jsonl"
 
     @classmethod
     def create(cls, config: DictConfig, registry: Registry) -> RunFolder:
         """A new folder with the resolved config and the versions of everything in it."""
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        folder = cls(Path(config.runs) / config.name / stamp)
-        folder.path.mkdir(parents=True)
-        folder.checkpoints.mkdir()
-        write_text(folder.config, OmegaConf.to_yaml(config, resolve=True))
-        write_json(folder.versions, versions(registry))
-        return folder
+        place = Path(config.runs) / config.name
+        aside = cls(place / f".{stamp}")  # so that a process killed here leaves no half folder
+        aside.path.mkdir(parents=True)
+        aside.checkpoints.mkdir()
+        write_text(aside.config, OmegaConf.to_yaml(config, resolve=True))
+        write_json(aside.versions, versions(registry))
+        os.replace(aside.path, place / stamp)
+        return cls(place / stamp)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -54,9 +58,18 @@ class RunFolder:
         return folder
 
     def read_config(self) -> DictConfig:
-        loaded = OmegaConf.load(self.config)
-        assert isinstance(loaded, DictConfig)
-        return loaded
+        return read_yaml(self.config)
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """A config of plain values. ConfigError: no YAML, or with tags that would make objects of some class."""
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a config: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path} is no config: it has no keys at its top")
+    return loaded
 
 
 def versions(registry: Registry) -> dict[str, Any]:

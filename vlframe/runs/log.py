@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vlframe.runs.folder import RunFolder
+from vlframe.secrets import RedactingFormatter
 
 log = logging.getLogger("vlframe")
 
@@ -16,8 +17,8 @@ log = logging.getLogger("vlframe")
 def log_to(folder: RunFolder) -> Iterator[None]:
     """Messages of vlframe on the terminal and in run.log."""
     handlers = [logging.StreamHandler(sys.stderr), logging.FileHandler(folder.log, encoding="utf-8")]
-    handlers[0].setFormatter(logging.Formatter("%(message)s"))
-    handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handlers[0].setFormatter(RedactingFormatter("%(message)s"))
+    handlers[1].setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
     for handler in handlers:
         log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from vlframe.config import RunConfig
 from vlframe.contracts import DataProtocol
 from vlframe.data.prepare import Prepare
 from vlframe.data.sample import Sample
-from vlframe.errors import UnknownName
+from vlframe.errors import ConfigError, UnknownName
 from vlframe.media.loader import MediaLoader
 from vlframe.model.compose import Plan, build, make_plan
 from vlframe.model.video_llm import VideoLLM
 from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, latest, read_weights
 from vlframe.runs.folder import RunFolder
+from vlframe.secrets import refuse_secret_values
 
 LEAST_CACHE_MB = 256  # of decoded media, in evaluation
 
@@ -55,6 +57,7 @@ class Session:
             self.plan.audio,
             protocol=self.protocol,
             training=answers,
+            reader_name=self.config.reader.name,
         )
         return Prepare(
             samples,
@@ -93,8 +96,14 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
 
 def checked(saved: DictConfig, changes: dict[str, Any], registry: Registry) -> DictConfig:
     """A saved config, typed again, with some keys changed."""
-    typed = OmegaConf.merge(OmegaConf.structured(RunConfig), saved, {key: value for key, value in changes.items()})
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(RunConfig), saved, {key: value for key, value in changes.items()})
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"the config of the run: {error.full_key}: {str(error.msg or error).splitlines()[0]}"
+        ) from error
     assert isinstance(typed, DictConfig)
+    refuse_secret_values(typed)
     for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader", "protocol"):
         if typed[kind] is not None:
             try:

@@ -50,6 +50,7 @@ def check_dataset(
     else:
         subject.fail(f"index {length} of {length} gives a sample; a sequence raises IndexError")
     _check_parts(subject, getattr(dataset, "parts", None), length)
+    _check_entries(subject, dataset, looked_at)
 
 
 def check_sample(subject: Subject, sample: Any, where: str, *, files: bool) -> None:
@@ -70,6 +71,24 @@ def check_sample(subject: Subject, sample: Any, where: str, *, files: bool) -> N
             subject.fail(f"{where} points at {item.path}, which is not there (files=False leaves that unchecked)")
         if None not in (item.start, item.end) and item.start >= item.end:
             subject.fail(f"{where} points at {item.path} from {item.start} s to {item.end} s")
+
+
+def _check_entries(subject: Subject, dataset: Any, looked_at: Sequence[int]) -> None:
+    """The rows that ``vlframe data check`` is given are the samples that training is given."""
+    own = getattr(type(dataset), "entries", None)
+    if own is None:
+        return
+    values = dict(subject.params)
+    if isinstance(subject.component, str):
+        values = subject.registry.check("dataset", {"name": subject.component, **values})
+        del values["name"]
+    with subject.doing("entries()"):
+        entries = list(own(**values))
+    if len(entries) != len(dataset):
+        subject.fail(f"entries() gives {len(entries)} rows, and the data set has {len(dataset)} samples")
+    for index in looked_at:
+        if entries[index].problems or entries[index].sample != dataset[index]:
+            subject.fail(f"row {index} of entries() is {entries[index]!r}, and sample {index} is {dataset[index]!r}")
 
 
 def _check_parts(subject: Subject, parts: Any, length: int) -> None:

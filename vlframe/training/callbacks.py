@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import sys
@@ -43,7 +44,9 @@ class SaveCheckpoints(Callback):
         if trainer.is_global_zero:
             mine = [item for item in checkpoints(self.folder) if item.stage == module.name]
             for old in mine[: -self.keep]:
-                shutil.rmtree(old.path)
+                gone = old.path.with_name(f".{old.path.name}.gone")  # at once, so that no kill leaves half of one
+                os.replace(old.path, gone)
+                shutil.rmtree(gone)
 
 
 class Throughput(Callback):

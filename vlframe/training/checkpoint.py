@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vlframe.errors import TrainingError
+from vlframe.errors import TrainingError, WeightsError
 from vlframe.runs.checkpoint import is_whole, part_modes
 from vlframe.runs.folder import write_json
 from vlframe.training.sharding import whole_tensor
@@ -55,7 +56,7 @@ class PartsCheckpointIO(CheckpointIO):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         save_parts(aside, checkpoint.pop("parts"), self.precision.kept)
-        shutil.copy(final.parent.parent / "config.yaml", aside / "config.yaml")
+        (aside / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True), encoding="utf-8")
         state = checkpoint.pop("vlframe")
         torch.save(checkpoint, aside / "training.pt")
         for file in aside.iterdir():
@@ -68,7 +69,14 @@ class PartsCheckpointIO(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """The training state. The weights are read beforehand, by ``read_weights``."""
-        return torch.load(Path(path) / "training.pt", map_location=map_location or "cpu", weights_only=True)
+        file = Path(path) / "training.pt"
+        try:
+            return torch.load(file, map_location=map_location or "cpu", weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:  # RuntimeError: no zip file, or half of one
+            raise WeightsError(
+                f"{file} is no training state: it is damaged, or it holds code, which is not run. Remove "
+                f"{file.parent} and resume from the checkpoint before it"
+            ) from error
 
     def remove_checkpoint(self, path: Any) -> None:
         shutil.rmtree(path)

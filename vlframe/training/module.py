@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from vlframe.data.skips import met_and_bad
 from vlframe.runs.ranks import of_all_ranks
 from vlframe.training.failures import NonFinite
 from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
@@ -21,7 +22,7 @@ from vlframe.training.sharding import ShardedStrategy, clip, idle_batch, local
 if TYPE_CHECKING:
     from vlframe.config import StageConfig
     from vlframe.data.batch import Batch
-    from vlframe.data.skips import SkipLog
+    from vlframe.data.skips import BadShare, SkipLog
     from vlframe.model.video_llm import Loss, VideoLLM
 
 
@@ -42,6 +43,7 @@ class StageModule(LightningModule):
         steps: int,
         first_step: int,
         skips: SkipLog,
+        share: BadShare,
     ) -> None:
         super().__init__()
         self.model = model
@@ -52,6 +54,7 @@ class StageModule(LightningModule):
         self.steps_done = 0
         self.first_step = first_step  # optimizer steps of the stages before
         self.skips = skips
+        self.share = share
         self.strict_loading = False  # weights are read beforehand, from the parts' own files
         self.rng: dict[str, Any] | None = None
         self.seconds_before = 0.0  # of training, in the processes before this one
@@ -59,6 +62,7 @@ class StageModule(LightningModule):
         self.window_samples = 0
         self.window_tokens = 0
         self.window_loss = 0.0
+        self.window_met, self.window_bad = 0, 0  # samples, and those left out because of their media
         self.batches_done = 0
         self.batch: Batch | None = None  # the one in hand, for whoever has to say what went wrong
 
@@ -75,6 +79,8 @@ class StageModule(LightningModule):
             set_rng(self.rng)
             self.rng = None
         self.skips.add(batch.skipped)
+        met, bad = met_and_bad(batch)
+        self.window_met, self.window_bad = self.window_met + met, self.window_bad + bad
         self.batch = batch
         self.window_samples += len(batch)
         loss = self._loss(batch)
@@ -102,12 +108,14 @@ class StageModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks here (shards: by
-        FSDP), to a mean over all tokens of the step."""
-        window = [self.window_samples, self.window_tokens, self.window_loss]
+        FSDP), to a mean over all tokens of the step. Here all ranks also learn, at once, that too many samples are
+        bad."""
+        window = [self.window_samples, self.window_tokens, self.window_loss, self.window_met, self.window_bad]
         counts = torch.tensor(window, dtype=torch.float64, device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(counts)
-        samples, tokens, loss = counts.tolist()
+        samples, tokens, loss, met, bad = counts.tolist()
+        self.share.count(int(met), int(bad), self.skips)
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
         parameters = list(gradient_parameters(self.optimizers().optimizer))
         if self.trainer.world_size > 1:
@@ -118,6 +126,7 @@ class StageModule(LightningModule):
         if gradients:
             torch._foreach_mul_(gradients, scale)
         self.window_samples, self.window_tokens, self.window_loss = 0, 0, 0.0
+        self.window_met, self.window_bad = 0, 0
         self.steps_done = self.trainer.global_step + 1
         self._log_step(loss / max(tokens, 1.0), tokens, samples)
 
@@ -158,12 +167,14 @@ class StageModule(LightningModule):
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
         checkpoint["seconds"] = self.state()["seconds"]
+        checkpoint["met_and_bad"] = [self.share.met, self.share.bad]
         checkpoint["rng"] = of_all_ranks(get_rng())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
         self.steps_done = checkpoint["steps_done"]
         self.seconds_before = checkpoint["seconds"]
+        self.share.met, self.share.bad = checkpoint.get("met_and_bad", [0, 0])  # older checkpoints have none
         mine = checkpoint["rng"]
         rank = self.trainer.global_rank
         self.rng = mine[rank] if rank < len(mine) else None  # more ranks than before: the new ones begin anew

@@ -27,7 +27,8 @@ from vlframe.runs.checkpoint import latest
 from vlframe.runs.folder import RunFolder, append_jsonl
 from vlframe.table import render
 
-MEASURED = ("samples_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib")  # of time, not of state
+# Of time, not of state
+MEASURED = ("samples_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib", "train_seconds")
 KILLED = 137
 
 
@@ -131,13 +132,13 @@ class KillInside(Callback):
             os._exit(KILLED)
 
 
-def compare(one: RunFolder, two: RunFolder) -> list[dict[str, Any]]:
-    """How many things of each sort there are, and how many differ."""
+def compare(one: RunFolder, two: RunFolder, *, batches: bool = True) -> list[dict[str, Any]]:
+    """How many things of each sort there are, and how many differ. ``batches`` were recorded by ``RecordBatches``."""
     ours, theirs = latest(one).path, latest(two).path
     return [
         _row("parameters and buffers", _weights(ours), _weights(theirs)),
         _row("optimizer, schedule, random state", _state(ours), _state(theirs)),
-        _row("batches: order and content", _batches(one), _batches(two)),
+        *([_row("batches: order and content", _batches(one), _batches(two))] if batches else []),
         _row("metrics, by step", _metrics(one), _metrics(two)),
     ]
 

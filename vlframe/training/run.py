@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,14 +17,15 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from vlframe.data.module import StageData
-from vlframe.data.skips import SkipLog
+from vlframe.data.skips import BadShare, SkipLog
 from vlframe.errors import ConfigError
 from vlframe.media.pixels import FITS
 from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
-from vlframe.runs.folder import RunFolder, write_json
+from vlframe.runs.folder import RunFolder, read_yaml, write_json
 from vlframe.runs.log import log, log_to
 from vlframe.runs.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
+from vlframe.runs.resume import resumption
 from vlframe.runs.session import Session, checked, open_session, restore
 from vlframe.runs.start import begin, settle
 from vlframe.training.callbacks import SaveCheckpoints, Throughput
@@ -33,8 +33,10 @@ from vlframe.training.checkpoint import PartsCheckpointIO
 from vlframe.training.failures import explained
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.module import StageModule
+from vlframe.training.named_classes import instantiate
 from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
 from vlframe.training.replicas import ReplicatedStrategy
+from vlframe.training.retune import Retune
 from vlframe.training.sharding import ShardedStrategy
 from vlframe.training.stopping import Stop, StopAtBoundary, listening
 
@@ -48,23 +50,25 @@ def train(
 
     A signal stops it with a checkpoint and SystemExit (see ``vlframe.training.stopping``).
     """
-    if config.resume:
-        folder = RunFolder.open(config.resume)
-        config = checked(folder.read_config(), {}, registry)
-    else:
-        check_stages(config)
+    resumed = resumption(config, registry) if config.resume else None
+    config = resumed.config if resumed else config
+    check_stages(config)
+    if resumed is None or resumed.reached is None:
         settle(config)
-        folder = None
     devices = int(config.trainer.devices)
     refuse_strangers(devices)
     session = _open(config, registry)  # a composition that does not fit leaves no folder behind
-    folder = folder or RunFolder.create(config, registry)
+    folder = resumed.folder if resumed else RunFolder.create(config, registry)
     clear_leftovers(folder)
+    if resumed:
+        resumed.record()
     if devices > 1:
         hand_over(folder)
     stop = stop or Stop(_seconds(config.trainer.max_time))
     with log_to(folder):
         log.info("run %s", folder.path)
+        if resumed:
+            resumed.announce()
         loggers = make_loggers(config, folder)
         with own_group():
             with listening(stop):
@@ -164,6 +168,7 @@ class Run:
             steps=data.steps,
             first_step=first_step,
             skips=self.skips,
+            share=BadShare(self.config.media.max_bad_share),
         )
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
             module.steps_done = data.steps
@@ -176,12 +181,22 @@ class Run:
         precision = RunPrecision(self.session.model, self.config.trainer.precision)
         precision.apply()
         resumed_here = self.resumed if self.resumed and self.resumed.stage_number == number else None
-        trainer = self._trainer(stage, PartsCheckpointIO(self.config, number, precision))
+        io = PartsCheckpointIO(self.config, number, precision)
+        trainer = self._trainer(stage, io, self._retuned(resumed_here, data))
         self.loggers[0].cut_after(first_step + (resumed_here.step if resumed_here else 0))
         with explained(module, self.folder):
             trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
         precision.restore()
         return module
+
+    def _retuned(self, resumed: Checkpoint | None, data: StageData) -> list[Callback]:
+        """For a stage that goes on otherwise than its checkpoint says it began."""
+        if resumed is None or not (resumed.path / "config.yaml").is_file():
+            return []
+        if data.steps <= resumed.step:
+            raise ConfigError(f"stage {resumed.stage} would have {data.steps} steps, and is at {resumed.step} already")
+        then = read_yaml(resumed.path / "config.yaml").stages[resumed.stage]
+        return [Retune()] if then != self.config.stages[resumed.stage] else []
 
     def _rows(self, stage: Any) -> Any:
         dataset = stage.data if stage.data is not None else self.config.dataset
@@ -190,12 +205,13 @@ class Run:
     def _world(self) -> int:
         return max(1, int(self.config.trainer.devices))
 
-    def _trainer(self, stage: Any, io: PartsCheckpointIO) -> Trainer:
+    def _trainer(self, stage: Any, io: PartsCheckpointIO, more: Sequence[Callback] = ()) -> Trainer:
         settings = self.config.trainer
         callbacks = [
             StopAtBoundary(self.stop),  # before the next, which saves a run that stops
             SaveCheckpoints(self.folder, every=settings.checkpoint_every, keep=settings.keep_checkpoints),
             Throughput(),
+            *more,
             *self.callbacks,
             *instantiate(self.config.callbacks),
         ]
@@ -268,27 +284,6 @@ def close_loggers(loggers: list[Any]) -> None:
         logger.finalize("success")
         if type(logger).__name__ == "WandbLogger":
             logger.experiment.finish()
-
-
-def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any]:
-    """Lightning loggers and callbacks by ``_target_``: the one place where a config names a class.
-
-    ``more`` are keyword arguments for those whose class takes them.
-    """
-    from hydra.utils import get_class
-    from hydra.utils import instantiate as hydra_instantiate
-
-    built = []
-    for name, item in configs.items():
-        target = str(item.get("_target_", ""))
-        if not target.startswith(("lightning.pytorch.loggers.", "lightning.pytorch.callbacks.")):
-            raise ConfigError(
-                f"{name} has the _target_ {target!r}; only lightning.pytorch.loggers and lightning.pytorch.callbacks "
-                f"can be named there"
-            )
-        taken = inspect.signature(get_class(target)).parameters
-        built.append(hydra_instantiate(item, **{key: value for key, value in (more or {}).items() if key in taken}))
-    return built
 
 
 def _seconds(text: str | None) -> float | None:

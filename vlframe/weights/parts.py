@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -75,9 +76,16 @@ def load_parts(
         if not file.is_file():
             raise WeightsError(f"{folder} has no {file.name}, and the {name} needs {len(expected)} tensors from it")
         elsewhere = [key for key in part.state_dict() if key not in expected]
-        load_strict(part, load_file(file), str(file), ignore=elsewhere)
+        load_strict(part, _tensors(file), str(file), ignore=elsewhere)
         counts[name] = len(expected)
     return counts
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise WeightsError(f"{file} is no safetensors file, or a damaged one ({error})") from error
 
 
 def _file(folder: Path, name: str) -> Path:
