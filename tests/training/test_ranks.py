@@ -131,14 +131,14 @@ def test_one_process_resumes_and_uses_what_two_ranks_wrote(run, tmp_path: Path, 
     alone = {"trainer__devices": 1, "trainer__strategy": "auto", "stages__main__batch_size": 2}
     cut = gone_back(run(name), tmp_path / "cut", 2, **alone)
     registry = open_registry()
-    train(compose("train", [f"resume={cut.path}"], registry), registry)
+    train(compose("train", [f"resume={cut.path}", "resume_changes=allow"], registry), registry)
     assert_close(run("one"), cut)
 
 
 def test_shards_resume_what_one_process_wrote(run, tmp_path: Path) -> None:
     shared = {"trainer__devices": 2, "trainer__strategy": "fsdp", "stages__main__batch_size": 1}
     cut = gone_back(run("one"), tmp_path / "cut", 2, **shared)
-    vlframe("train", f"resume={cut.path}", cwd=tmp_path)
+    vlframe("train", f"resume={cut.path}", "resume_changes=allow", cwd=tmp_path)
     assert_close(run("one"), cut)
 
 
