@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -547,12 +550,30 @@ def sound_file(entry: dict[str, Any], folder: Path | None) -> Path:
     return path
 
 
+# MKL's kernels for the processor at hand may differ in the last bit of a float32, and one in some thousand values then
+# falls on the other side of bf16's rounding. Its portable kernels, with which the recordings agree, give every bit.
+PORTABLE = os.environ.get("MKL_CBWR") == "COMPATIBLE"
+
+
 def same(features_FM: torch.Tensor, entry: dict[str, Any]) -> None:
     rounded = features_FM.to(torch.bfloat16)
     assert features_FM.dtype == torch.float32 and torch.equal(rounded.float(), features_FM)
     recorded = load_file(RECORDINGS / "sound.safetensors")[entry["file"]]
-    torch.testing.assert_close(rounded[::32], recorded, rtol=0, atol=0)
-    assert hashlib.sha256(rounded.view(torch.int16).numpy().tobytes()).hexdigest() == entry["sha256_bf16"]
+    if PORTABLE:
+        torch.testing.assert_close(rounded[::32], recorded, rtol=0, atol=0)
+        assert hashlib.sha256(rounded.view(torch.int16).numpy().tobytes()).hexdigest() == entry["sha256_bf16"]
+    else:
+        torch.testing.assert_close(rounded[::32], recorded, rtol=2**-7, atol=0)  # the next number that bf16 has
+        assert (rounded[::32] != recorded).float().mean() < 1e-3
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="the recordings are MKL's to the last bit")
+def test_sound_is_the_recorded_to_the_last_bit() -> None:
+    """The two tests below in a process that has MKL's portable kernels: they are chosen when it starts."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    command += ["-k", "test_sound_files or test_the_track_of_a_video"]
+    done = subprocess.run(command, env={**os.environ, "MKL_CBWR": "COMPATIBLE"}, capture_output=True, text=True)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("entry", [e for e in SOUNDS if not e["track"]], ids=lambda entry: entry["file"])

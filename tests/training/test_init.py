@@ -83,7 +83,7 @@ def test_parts_of_no_run(file: Path, tmp_path: Path) -> None:
 
 
 def test_adapters_are_folded_in(file: Path, tmp_path: Path) -> None:
-    lora = ["stages.main.llm.train=lora", "stages.main.llm.lora.rank=2", "stages.main.lr=0.05"]
+    lora = ["stages.main.llm.train=lora", "stages.main.llm.lora.rank=2", "stages.main.lr=0.01"]
     first = run(tmp_path / "one", *training(file, *lora))
     second = run(tmp_path / "two", *training(file, f"init.run={first.path}", *STILL))
     ids = torch.arange(5, 15)[None]

@@ -131,14 +131,14 @@ def test_one_process_resumes_and_uses_what_two_ranks_wrote(run, tmp_path: Path, 
     alone = {"trainer__devices": 1, "trainer__strategy": "auto", "stages__main__batch_size": 2}
     cut = gone_back(run(name), tmp_path / "cut", 2, **alone)
     registry = open_registry()
-    train(compose("train", [f"resume={cut.path}"], registry), registry)
+    train(compose("train", [f"resume={cut.path}", "resume_changes=allow"], registry), registry)
     assert_close(run("one"), cut)
 
 
 def test_shards_resume_what_one_process_wrote(run, tmp_path: Path) -> None:
     shared = {"trainer__devices": 2, "trainer__strategy": "fsdp", "stages__main__batch_size": 1}
     cut = gone_back(run("one"), tmp_path / "cut", 2, **shared)
-    vlframe("train", f"resume={cut.path}", cwd=tmp_path)
+    vlframe("train", f"resume={cut.path}", "resume_changes=allow", cwd=tmp_path)
     assert_close(run("one"), cut)
 
 
@@ -153,12 +153,8 @@ def test_shards_of_frozen_parts_of_adapters_and_of_recomputed_layers(tmp_path: P
     arguments = training(file, *WORDS, *words)
     two = run_of(tmp_path / "two", [*arguments, *FSDP, "stages.adapt.batch_size=1"], here=False)
     one = run_of(tmp_path / "one", [*arguments, "stages.main.batch_size=2", "stages.adapt.batch_size=2"], here=True)
-    ours, theirs = weights(one), weights(two)
-    assert ours.keys() == theirs.keys()
-    assert any("lora_B" in key and value.abs().max() > 0 for key, value in theirs.items())
-    apart = torch.cat([(ours[key] - theirs[key]).abs().flatten() for key in ours])
-    # Below these language models some gradients are nothing but rounding, and Adam makes a whole step of that.
-    assert (apart > TOLERANCE).float().mean() < 1e-3 and apart.max() < 4 * 1e-5
+    assert any("lora_B" in key and value.abs().max() > 0 for key, value in weights(two).items())
+    assert_close(one, two)
 
 
 def test_jobs_of_a_multirun_have_folders_and_wandb_runs_of_their_own(tmp_path: Path) -> None:
