@@ -21,7 +21,6 @@ from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
 from vlframe.data.sample import Sample
 from vlframe.data.skips import BadShare, SkipLog, met_and_bad
-from vlframe.errors import DataError
 from vlframe.evaluation.statistics import chance, wilson
 from vlframe.model.video_llm import TokenCache
 from vlframe.runs.ranks import of_all_ranks, place
@@ -86,9 +85,6 @@ def ask(
     """Put every question of a benchmark to a model, in batches. All ranks call this, and get the whole outcome."""
     started = time.perf_counter()
     samples = sorted(benchmark.samples, key=lambda sample: [str(item.path) for item in sample.media])
-    names = {sample.id for sample in samples}
-    if len(names) < len(samples):
-        raise DataError(f"{len(samples) - len(names)} samples of the benchmark share their id with another")
     rank, world = place()
     mine = [samples[at] for at in shares(samples, world)[rank]]
     rows = session.rows(mine, answers=False, withhold=withhold)
