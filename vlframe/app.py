@@ -80,13 +80,14 @@ def run(command: str, arguments: Sequence[str]) -> int:
     before = sys.argv
     sys.argv = [f"vlframe {command}", *arguments]
     errors: list[UserError] = []  # of the jobs; kept from Hydra, which would print a report of its own
-    task = _task(path, registry, _Given(tuple(absent), tuple(paths), SCHEMAS[config_name], arguments), errors)
+    given = _Given(tuple(absent), tuple(paths), SCHEMAS[config_name], arguments)
+    task = _task(path, registry, given, errors)
     try:
         refuse_strange_hydra(arguments, partial(_hydras_part, config_name), _PluginFolders.and_a_strangers)
         config_name = _start_from_run(config_name, arguments)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
     except REFUSED as error:
-        raise explain(error, registry) from error
+        raise explain(error, registry, given.schema.__dataclass_fields__) from error
     finally:
         sys.argv = before
     if errors:
@@ -107,7 +108,7 @@ def compose(config_name: str, overrides: Sequence[str], registry: Registry) -> D
             composed = hydra.compose(config_name, overrides, return_hydra_config=True)
             return _finished(composed, composed.hydra.runtime.choices, given)
     except REFUSED as error:
-        raise explain(error, registry) from error
+        raise explain(error, registry, given.schema.__dataclass_fields__) from error
 
 
 def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:

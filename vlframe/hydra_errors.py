@@ -1,6 +1,7 @@
 """Hydra's errors in our words."""
 
 import re
+from collections.abc import Iterable
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -13,12 +14,12 @@ from vlframe.hooks import KINDS
 from vlframe.registry import Registry
 
 
-def explain(error: Exception, registry: Registry) -> UserError:
-    """One clear message: which key or name, what is wrong with it, what is allowed."""
+def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> UserError:
+    """One clear message: which key or name, what is wrong with it, what is allowed. ``keys`` are the command's."""
     if isinstance(error, YAMLError):
         return ConfigError(f"a config cannot be read: {' '.join(str(error).split())}")
     if found := re.match(r"Could not override '([^']+)'. No match", str(error)):
-        return ConfigError(f"{found[1]!r} cannot be chosen here; this command's options are those of its --help")
+        return ConfigError(f"{found[1]!r} cannot be chosen here; this command takes {', '.join(keys)}")
     if isinstance(error, OverrideParseException):
         reason = str(error).splitlines()[0]
         return ConfigError(f"{error.override!r} cannot be read: {reason} (quote it for the shell, like 'key=[1,2]')")

@@ -23,7 +23,7 @@ MISTAKES = [
     (["predict", "run=x"], ["needs prompt", 'prompt="What happens?"']),
     (["predict", "prompt=hello"], ["needs run", "run=runs/quickstart/<id>"]),
     (["predict", "run=x", "prompt=hello", "seed=1"], ["no key 'seed'", "max_new_tokens"]),
-    (["evaluate", "run=x", "connector=pool"], ["'connector' cannot be chosen here", "--help"]),
+    (["evaluate", "run=x", "connector=pool"], ["'connector' cannot be chosen here", "takes run, benchmark"]),
     # numbers
     ([*QUICK, "stages.main.steps=-5"], ["stages.main.steps is -5", "at least 1"]),
     ([*QUICK, "stages.main.steps=null", "stages.main.epochs=0"], ["stages.main.epochs is 0", "above 0"]),
