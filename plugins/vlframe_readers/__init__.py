@@ -6,9 +6,9 @@ import vlframe
 @vlframe.hookimpl
 def vlframe_components():
     rows = {
-        "auto": ("AutoReader", "decord where its frames are exact, PyAV for everything else and for sound"),
-        "decord": ("DecordReader", "frames by decord only; clips it is known to read wrongly are refused"),
-        "pyav": ("PyavReader", "frames and sound by PyAV (FFmpeg)"),
+        "auto": ("pyav:PyavReader", "the reader that is right about most files, whichever that is: today pyav"),
+        "decord": ("decord:DecordReader", "frames by decord; clips it is known to read wrongly are refused"),
+        "pyav": ("pyav:PyavReader", "frames and sound by PyAV (FFmpeg); damage that FFmpeg notices is refused"),
     }
-    for name, (class_name, summary) in rows.items():
-        yield vlframe.Component("reader", name, f"vlframe_readers.{name}:{class_name}", None, summary)
+    for name, (path, summary) in rows.items():
+        yield vlframe.Component("reader", name, f"vlframe_readers.{path}", None, summary)

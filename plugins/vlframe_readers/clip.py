@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vlframe import MediaError, VideoInfo
 from vlframe_readers.container import reading, video_stream
+from vlframe_readers.damage import whole
 from vlframe_readers.keyframes import is_clean
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
         packets, first = _scan(container, stream)
         if first is None:
             raise MediaError(f"{path}: it holds no frame that can be decoded")
+        if stream.frames > packets.count and "avi" in container.format.name:
+            raise MediaError(
+                f"{path}: it is damaged: its head says {stream.frames} frames, and it holds {packets.count}"
+            )
         name, codec = container.format.name.split(",")[0], _codec(stream)
         times = packets.times() if name in TIMED and codec != "vp8" else ()  # vp8 has packets that are never shown
         turned = round(first.rotation / 90) % 2
@@ -89,13 +94,14 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
 def _count(path: Path) -> int:
     """Frames that decoding gives."""
     with reading(path) as container:
-        return sum(1 for _ in container.decode(video_stream(container, path)))
+        return sum(1 for _ in whole(container, video_stream(container, path), path))
 
 
 class _Packets:
     """What the packets of a stream say, in the order of the file."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.shown: list[int | None] = []
         self.keys: list[int] = []
         self.closed = True
@@ -126,6 +132,7 @@ def _scan(container: InputContainer, stream: VideoStream) -> tuple[_Packets, Vid
     packets, first = _Packets(), None
     codec, extradata = _codec(stream), stream.codec_context.extradata
     for packet in container.demux(stream):
+        packets.count += packet.dts is not None or packet.size > 0  # the last one only says that there are no more
         if packet.size:
             packets.add(packet, codec, extradata)
         if first is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlframe import MediaError
+from vlframe_readers.damage import ERRORS, log_checked
 from vlframe_readers.truncation import truncation
 
 if TYPE_CHECKING:
@@ -30,11 +31,16 @@ def reading(path: Path) -> Iterator[InputContainer]:
         if missing := truncation(path):
             raise MediaError(f"{path}: {missing}")
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
+        with (
+            log_checked(path),
+            av.open(f"file:{path}", options=options, metadata_errors="ignore") as container,
+        ):
             yield container
     except (av.FFmpegError, OSError, MemoryError) as error:  # MemoryError: a size field with nonsense in it
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(f"{path}: cannot be decoded as video or sound: {reason}") from error
+    except IndexError as error:  # PyAV's, for a packet of a stream that was not there when the file was opened
+        raise MediaError(f"{path}: it is damaged: a stream begins in the middle of it ({error})") from error
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -45,6 +51,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
                 raise MediaError(f"{path}: there is no decoder for its video")
+            stream.codec_context.options = ERRORS
             stream.codec_context.thread_count = 1  # data workers share the cores; bits must not depend on threads
             return stream
     raise MediaError(f"{path}: it has no video stream")

@@ -3,6 +3,8 @@
 decord 0.6 carries FFmpeg 4.1. Its seeks give wrong frames in AVI, after keyframes that are followed by earlier pictures
 (open GOP: the default of many HEVC encoders) and at recovery points; it counts frames that an edit list hides, and can
 then wait for them for ever. So the packets are looked at first (``clip``), and it never seeks where that goes wrong.
+Nor does it say which pictures it has repaired: PyAV decodes them once more to know. That makes it the slower reader; it
+is here for those who want decord's own frames.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from vlframe import ConfigError, MediaError
 from vlframe_readers.clip import Clip
-from vlframe_readers.pyav import PyavReader, checked
+from vlframe_readers.pyav import PyavReader, checked, each
 
 CONTAINERS = ("mov", "matroska", "avi")
 CODECS = ("h264", "hevc", "mpeg4", "vp9", "mjpeg", "mpeg2video")
@@ -37,11 +39,12 @@ class DecordReader(PyavReader):
         held = checked(path, indices)
         if reason := refusal(held):
             raise MediaError(f"{path}: decord does not read this exactly ({reason}); use reader=auto or reader=pyav")
+        wanted = sorted(set(indices))
+        each(path, held, wanted, lambda frame: None)  # decord does not say what it has repaired; PyAV does
         import decord
         from decord._ffi.base import DECORDError
 
         decord.logging.set_level(decord.logging.QUIET)
-        wanted = sorted(set(indices))
         try:
             video = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
             if len(video) != held.info.frames:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from vlframe import MediaError, VideoInfo
 from vlframe_readers.clip import Clip, clip
 from vlframe_readers.container import reading, video_stream
+from vlframe_readers.damage import whole
 from vlframe_readers.sound import waveform
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 WORTH_A_SEEK = 8  # frames that a seek must save
+T = TypeVar("T")
 
 
 class PyavReader:
@@ -35,11 +35,8 @@ class PyavReader:
         """RGB uint8 ``frames_TYXC``, rotated upright, in the order of ``indices``; an index may come twice."""
         held = checked(path, indices)
         wanted = sorted(set(indices))
-        found = _by_time(path, held, wanted) if held.times else None
-        if found is None:
-            found = _by_count(path, wanted)
-        if len(found) < len(wanted):
-            raise MediaError(f"{path}: frame {wanted[len(found)]} of {held.info.frames} cannot be decoded")
+        found = each(path, held, wanted, _upright)
+        _check_sizes(path, held, wanted, found)
         position = {index: at for at, index in enumerate(wanted)}
         return np.stack([found[position[index]] for index in indices])
 
@@ -57,31 +54,56 @@ def checked(path: Path, indices: Sequence[int]) -> Clip:
     return held
 
 
-def _by_count(path: Path, wanted: Sequence[int]) -> list[np.ndarray]:
+def _check_sizes(path: Path, held: Clip, wanted: Sequence[int], frames: Sequence[np.ndarray]) -> None:
+    """A stream may change its size half-way; a damaged one does so by mistake."""
+    for index, frame_YXC in zip(wanted, frames, strict=True):
+        size = held.info.height, held.info.width
+        if frame_YXC.shape[:2] != size:
+            height, width = frame_YXC.shape[:2]
+            raise MediaError(f"{path}: frame {index} is {width}x{height}, and the first one {size[1]}x{size[0]}")
+
+
+def each(path: Path, held: Clip, wanted: Sequence[int], take: Callable[[VideoFrame], T]) -> list[T]:
+    """What ``take`` makes of the wanted frames (ascending). ``MediaError`` where damage is noticed on the way."""
+    found = None
+    if held.times:
+        try:
+            found = _by_time(path, held, wanted, take)
+        except MediaError:  # what follows a seek may lack what it refers to
+            found = None
+    if found is None:
+        found = _by_count(path, wanted, take)
+    if len(found) < len(wanted):
+        raise MediaError(f"{path}: frame {wanted[len(found)]} of {held.info.frames} cannot be decoded")
+    return found
+
+
+def _by_count(path: Path, wanted: Sequence[int], take: Callable[[VideoFrame], T]) -> list[T]:
     """The wanted frames (ascending) as they come, as far as they come."""
-    found: list[np.ndarray] = []
+    found: list[T] = []
     with reading(path) as container:
-        for index, frame in enumerate(container.decode(video_stream(container, path))):
+        for index, frame in enumerate(whole(container, video_stream(container, path), path)):
             if index == wanted[len(found)]:
-                found.append(_upright(frame))
+                found.append(take(frame))
                 if len(found) == len(wanted):
                     break
     return found
 
 
-def _by_time(path: Path, held: Clip, wanted: Sequence[int]) -> list[np.ndarray] | None:
+def _by_time(path: Path, held: Clip, wanted: Sequence[int], take: Callable[[VideoFrame], T]) -> list[T] | None:
     """The wanted frames (ascending), with seeks; None when a frame does not turn up at its time."""
-    found: list[np.ndarray] = []
+    found: list[T] = []
     with reading(path) as container:
         stream = video_stream(container, path)
-        decoded, next_index = container.decode(stream), 0
+        decoded, next_index = whole(container, stream, path), 0
         for index in wanted:
             if key := _key_ahead(held, next_index, index):
-                decoded = _seek(container, stream, key)
+                container.seek(key, stream=stream)
+                decoded = whole(container, stream, path)
             frame = next((frame for frame in decoded if (frame.pts or 0) >= held.times[index]), None)
             if frame is None or frame.pts != held.times[index]:
                 return None
-            found.append(_upright(frame))
+            found.append(take(frame))
             next_index = index + 1
     return found
 
@@ -93,11 +115,6 @@ def _key_ahead(held: Clip, next_index: int, index: int) -> int | None:
         return None
     key = held.keys[before - 1]
     return key if bisect_right(held.times, key) > next_index + WORTH_A_SEEK else None
-
-
-def _seek(container: InputContainer, stream: VideoStream, time: int) -> Iterator[VideoFrame]:
-    container.seek(time, stream=stream)
-    return container.decode(stream)
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:

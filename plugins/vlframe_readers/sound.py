@@ -14,6 +14,7 @@ import numpy as np
 
 from vlframe import MediaError, NoAudioTrack
 from vlframe_readers.container import reading
+from vlframe_readers.damage import ERRORS, whole
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -37,6 +38,7 @@ def waveform(path: Path, sampling_rate: int, start: float | None, end: float | N
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise MediaError(f"{path}: there is no decoder for its sound")
+        stream.codec_context.options = ERRORS
         late = _late(container, stream)
         first = 0 if start is None else max(0, round((start - late) * sampling_rate))
         stop = None if end is None else max(0, round((end - late) * sampling_rate))
@@ -61,7 +63,7 @@ def _samples(
     chunks: list[np.ndarray] = []
     length = 0
     try:
-        for chunk_L in _resampled(container, stream, sampling_rate):
+        for chunk_L in _resampled(path, container, stream, sampling_rate):
             chunks.append(chunk_L)
             length += len(chunk_L)
             if stop is not None and length >= stop:
@@ -71,11 +73,11 @@ def _samples(
     return np.concatenate([np.empty(0, np.int16), *chunks])[:stop]
 
 
-def _resampled(container: InputContainer, stream: AudioStream, sampling_rate: int) -> Iterator[np.ndarray]:
+def _resampled(path: Path, container: InputContainer, stream: AudioStream, sampling_rate: int) -> Iterator[np.ndarray]:
     import av
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=sampling_rate)
-    for frame in container.decode(stream):
+    for frame in whole(container, stream, path):
         for out in resampler.resample(frame):
             yield out.to_ndarray()[0]
     for out in resampler.resample(None):

@@ -1,7 +1,8 @@
 """Is a file shorter than its own structure says?
 
 Decoders stop at the end of a truncated file without a word, or invent the rest. The containers below state their
-sizes up front; transport streams, MP3 and Ogg do not, and a fragmented MP4 cut between two fragments looks whole.
+sizes up front, or mark their end. Transport streams, raw streams and MP3 without an Info frame do not, and a fragmented
+MP4 cut between two fragments looks whole.
 """
 
 from collections.abc import Callable
@@ -34,9 +35,9 @@ def _walk_for(head: bytes) -> Callable[[BinaryIO, int], int] | None:
         return _riff
     if head[:4] == EBML.to_bytes(4, "big"):
         return _matroska
-    if head[:4] == b"GIF8":
-        return _gif
-    return None
+    if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] > b"\xe0" and head[1] & 0x06):
+        return _mp3
+    return {b"GIF8": _gif, b"OggS": _ogg, b"FORM": _form, b"DKIF": _ivf}.get(head[:4])
 
 
 def _iso(file: BinaryIO, size: int) -> int:
@@ -91,3 +92,48 @@ def _gif(file: BinaryIO, size: int) -> int:
     """GIF: ends with a semicolon; zeros after it are harmless."""
     file.seek(max(0, size - 64))
     return size if file.read().rstrip(b"\0").endswith(b";") else size + 1
+
+
+def _ogg(file: BinaryIO, size: int) -> int:
+    """Ogg: the last page says that it is the last (RFC 3533, header type 4). A page has at most 65,307 bytes."""
+    begin = max(0, size - 65_307)
+    file.seek(begin)
+    tail = file.read()
+    at = tail.rfind(b"OggS")
+    page = tail[at:]
+    if at < 0 or len(page) < 27 or len(page) < 27 + page[26] or not page[5] & 4:
+        return size + 1
+    return begin + at + 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _form(file: BinaryIO, size: int) -> int:
+    """AIFF: one chunk, its size in the other order of bytes than RIFF's."""
+    file.seek(4)
+    return 8 + int.from_bytes(file.read(4), "big")
+
+
+def _ivf(file: BinaryIO, size: int) -> int:
+    """IVF: a head that says its own length, then frames, each led by 12 bytes that begin with its size."""
+    file.seek(6)
+    at = int.from_bytes(file.read(2), "little")
+    while at < size:
+        file.seek(at)
+        at += 12 + int.from_bytes(file.read(4), "little")
+    return at
+
+
+def _mp3(file: BinaryIO, size: int) -> int:
+    """MP3: the Info (or Xing) frame that nearly all encoders write says how long the sound is, in bytes from itself."""
+    file.seek(0)
+    head = file.read(10)
+    begin = 0
+    if head[:3] == b"ID3":  # four times seven bits
+        begin = 10 + sum(byte << 7 * place for byte, place in zip(head[6:10], (3, 2, 1, 0), strict=False))
+    file.seek(begin)
+    frame = file.read(200)
+    at = max(frame.find(b"Info"), frame.find(b"Xing"))
+    if at < 0 or len(frame) < at + 16:
+        return size
+    has_frames, has_bytes = frame[at + 7] & 1, frame[at + 7] & 2
+    field = at + 8 + (4 if has_frames else 0)
+    return begin + int.from_bytes(frame[field : field + 4], "big") if has_bytes else size

@@ -98,7 +98,11 @@ def vlframe_components():
 
 @pytest.mark.parametrize(
     ("trouble", "strategy", "words"),
-    [("nan", "ddp", "the loss is nan"), ("memory", "fsdp", "memory ran out"), ("media", "ddp", "cannot identify")],
+    [
+        ("nan", "ddp", "the loss is nan"),
+        ("memory", "fsdp", "memory ran out"),
+        ("media", "ddp", "knows no image format"),
+    ],
 )
 def test_trouble_on_one_rank_ends_both_and_names_its_samples(
     tmp_path: Path, trouble: str, strategy: str, words: str

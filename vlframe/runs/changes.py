@@ -20,8 +20,9 @@ ABSENT = "(absent)"
 # With everything below them. What is in none of these lists changes what is computed.
 FREE = (
     "name", "runs", "plugins", "logger", "benchmark", "evaluation", "loader", "media.cache_mb", "media.on_error",
-    "trainer.accelerator", "trainer.strategy", "trainer.gradient_checkpointing", "trainer.threads", "trainer.log_every",
-    "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.max_time", "trainer.progress",
+    "media.timeout", "media.max_bad_share", "trainer.accelerator", "trainer.strategy",
+    "trainer.gradient_checkpointing", "trainer.threads",
+    "trainer.log_every", "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.max_time", "trainer.progress",
 )  # fmt: skip
 # Lightning's callbacks that only look on; others end a training, average weights, accumulate.
 LOOK_ON = ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor", "TQDMProgressBar", "RichProgressBar")

@@ -132,10 +132,7 @@ class StageModule(LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
         if self.sharded and gradient_clip_val is not None:
-            clip(
-                gradient_parameters(optimizer.optimizer if hasattr(optimizer, "optimizer") else optimizer),
-                gradient_clip_val,
-            )
+            clip(gradient_parameters(self.optimizers().optimizer), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

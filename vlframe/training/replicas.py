@@ -33,9 +33,10 @@ class ReplicatedStrategy(DDPStrategy):
 def same_everywhere(model: nn.Module, device: torch.device) -> None:
     """The first rank's numbers on every rank, as DDP does: new adapters are drawn by each rank for itself."""
     for tensor in [*model.parameters(), *model.buffers()]:
-        sent = tensor.detach().to(device).contiguous()
-        torch.distributed.broadcast(sent, 0)
-        tensor.data.copy_(sent)
+        if tensor.numel():
+            sent = tensor.detach().to(device).contiguous()
+            torch.distributed.broadcast(sent.flatten().view(torch.uint8), 0)  # gloo does not know every dtype
+            tensor.data.copy_(sent)
 
 
 def average_whole(parameters: Iterable[nn.Parameter]) -> None:

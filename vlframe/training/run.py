@@ -175,7 +175,11 @@ class Run:
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
             module.steps_done = data.steps
             return module
-        self._announce(name, prepare_parts(self.session.model, stage), data)
+        # New adapters are the seed's, whatever was drawn before them: one process and several begin with the same.
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.config.seed + number)
+            summaries = prepare_parts(self.session.model, stage)
+        self._announce(name, summaries, data)
         precision = RunPrecision(self.session.model, self.config.trainer.precision)
         precision.apply()
         resumed_here = self.resumed if self.resumed and self.resumed.stage_number == number else None
