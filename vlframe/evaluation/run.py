@@ -114,13 +114,13 @@ def build_benchmark(session: Session) -> Benchmark:
 
 def score_table(scores: dict[str, Any]) -> str:
     """The scores by category, with the whole in the last line. ``n`` is answered / asked."""
-    names = [key.removeprefix("accuracy/") for key in scores if key.startswith("accuracy/")]
+    names = [key.removeprefix("n_asked/") for key in scores if key.startswith("n_asked/")]
     rows = [
         {
             "category": name,
-            "accuracy": scores[f"accuracy/{name}"],
+            "accuracy": scores.get(f"accuracy/{name}"),
             "95 %": None,
-            "n": str(scores[f"n/{name}"]),
+            "n": f"{scores[f'n/{name}']}/{scores[f'n_asked/{name}']}",
             "unparsed": scores[f"unparsed/{name}"],
             "chance": scores.get(f"chance/{name}"),
             "blind": scores.get(f"blind_accuracy/{name}"),
