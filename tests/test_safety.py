@@ -228,7 +228,8 @@ def test_nor_has_it_by_another_way_to_the_folder(mark: Path, capsys: pytest.Capt
     for flag, *words in (["-cd", *sweep], ["--config-di", "model=nice"], ["-cp", "model=nice"]):
         assert main(["plan", flag, str(mark.parent / "theirs"), *words]) == 2
         said = capsys.readouterr().err
-        assert ("--config-path would hide" if flag == "-cp" else "could run code") in said and not mark.exists()
+        why = {"-cp": "--config-path would hide", "-cd": "could run code"}.get(flag, "no option '--config-di'")
+        assert why in said and not mark.exists()
 
 
 def test_plugin_files_are_named_on_the_command_line_alone(

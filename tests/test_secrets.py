@@ -56,7 +56,7 @@ def test_a_command_line_with_a_secret_is_refused_without_repeating_it(
     "word",
     [
         "llm.source=org/model", "text.context=64", "+logger.wandb.api_key=null", "name=hf_small", "name=task-2",
-        "+callbacks.x.pad_token=abc", "name=token", "name=${oc.env:HOME}",
+        "+callbacks.x.pad_token=abc", "name=token", "runs=${oc.env:HOME}",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_passes(word: str, registry) -> None:

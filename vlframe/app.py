@@ -1,7 +1,8 @@
-"""The file that knows Hydra (``hydra_guard`` aside): the conf folder, the search path, typed options, its errors in our
-words."""
+"""The file that knows Hydra (``hydra_guard`` and ``hydra_errors`` aside): the conf folder, the search path, typed
+options, one task for each job."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,22 +18,32 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vlframe import config as schema
+from vlframe.checks import check_values
 from vlframe.cli import plugin_arguments
-from vlframe.errors import ConfigError, PluginError, UnknownName, UserError, did_you_mean
+from vlframe.errors import ConfigError, PluginError, UserError
 from vlframe.folders import cache_folder, conf_folder
 from vlframe.hooks import KINDS
+from vlframe.hydra_errors import explain
 from vlframe.hydra_guard import refuse_strange_hydra
 from vlframe.plugins import refuse_broken
 from vlframe.registry import Registry
 from vlframe.secrets import refuse_secret_values, refuse_secret_words
-from vlframe.words import FREE_TEXT, config_of_run, is_hydras_own, split_absent, value_of
+from vlframe.words import (
+    FREE_TEXT,
+    changes_of_a_run,
+    config_of_run,
+    is_hydras_own,
+    refuse_loose_words,
+    split_absent,
+    value_of,
+)
 
 # command -> the config it starts from, and the function that does it
 TASKS = {
@@ -44,6 +55,15 @@ TASKS = {
     "export": ("export", "vlframe.weights.export:export_command"),
 }
 
+SCHEMAS = {
+    "train": schema.RunConfig,
+    "evaluate": schema.EvaluateConfig,
+    "predict": schema.PredictConfig,
+    "convert": schema.ConvertConfig,
+    "export": schema.ExportConfig,
+}
+REFUSED = (HydraException, OmegaConfBaseException, YAMLError)  # of Hydra; put into our words
+
 # ``${cache:weights/x}`` in a config is a file of vlframe's cache folder, wherever that is on this machine.
 OmegaConf.register_new_resolver("cache", lambda path: str(cache_folder() / path), replace=True)
 
@@ -54,18 +74,20 @@ def run(command: str, arguments: Sequence[str]) -> int:
     paths, strict = plugin_arguments(arguments)
     registry = open_registry(paths, strict)
     config_name, path = TASKS[command]
-    arguments, absent = split_absent(_quoted(arguments))
+    refuse_loose_words(arguments)
+    arguments, absent = split_absent(_quoted(changes_of_a_run(config_name, arguments)))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own printer
     before = sys.argv
     sys.argv = [f"vlframe {command}", *arguments]
     errors: list[UserError] = []  # of the jobs; kept from Hydra, which would print a report of its own
-    task = _task(path, registry, _Given(tuple(absent), tuple(paths)), errors)
+    given = _Given(tuple(absent), tuple(paths), SCHEMAS[config_name], arguments)
+    task = _task(path, registry, given, errors)
     try:
         refuse_strange_hydra(arguments, partial(_hydras_part, config_name), _PluginFolders.and_a_strangers)
         config_name = _start_from_run(config_name, arguments)
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise explain(error, registry) from error
+    except REFUSED as error:
+        raise explain(error, registry, given.schema.__dataclass_fields__) from error
     finally:
         sys.argv = before
     if errors:
@@ -78,14 +100,15 @@ def compose(config_name: str, overrides: Sequence[str], registry: Registry) -> D
     _offer(registry)
     refuse_secret_words(overrides)
     paths, _ = plugin_arguments(overrides)
-    overrides, absent = split_absent(_quoted(overrides))
+    overrides, absent = split_absent(_quoted(changes_of_a_run(config_name, overrides)))
+    given = _Given(tuple(absent), tuple(paths), SCHEMAS[config_name], overrides)
     try:
         config_name = _start_from_run(config_name, overrides)
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra.compose(config_name, overrides, return_hydra_config=True)
-            return _finished(composed, composed.hydra.runtime.choices, _Given(tuple(absent), tuple(paths)))
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise explain(error, registry) from error
+            return _finished(composed, composed.hydra.runtime.choices, given)
+    except REFUSED as error:
+        raise explain(error, registry, given.schema.__dataclass_fields__) from error
 
 
 def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:
@@ -99,24 +122,35 @@ def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:
 
 @dataclass(frozen=True)
 class _Given:
-    """What a command line says that Hydra does not: parts taken out, and the files that are plugins."""
+    """What a command line says that Hydra does not: parts taken out, and the files that are plugins; which command
+    it is of."""
 
     absent: tuple[str, ...]
     plugin_paths: tuple[str, ...]
+    schema: type
+    words: Sequence[str]
 
 
 def _task(path: str, registry: Registry, given: _Given, errors: list[UserError]) -> Callable[[DictConfig], None]:
     module_name, function_name = path.split(":")
 
     def task(composed: DictConfig) -> None:
+        its_own = _words_of_the_job(HydraConfig.get().overrides.task, given.words)
         try:
             config = _finished(composed, HydraConfig.get().runtime.choices, given)
             HydraConfig.instance().cfg = None  # Lightning reads it, and would give its ranks a stale command line
             getattr(import_module(module_name), function_name)(config, registry)
-        except UserError as error:
-            errors.append(error)
+        except (UserError, *REFUSED) as error:
+            told = error if isinstance(error, UserError) else explain(error, registry)
+            errors.append(type(told)(f"{' '.join(its_own)}: {told}") if its_own else told)
 
     return task
+
+
+def _words_of_the_job(words: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Those that tell a job of ``-m`` from its neighbours: of keys that were given several values."""
+    swept = [word.partition("=")[0] for word in given if re.search(r"=.*[,(]", word)]
+    return [word for word in words if word not in given and word.partition("=")[0] in swept]
 
 
 def _quoted(arguments: Sequence[str]) -> list[str]:
@@ -152,7 +186,7 @@ def _finished(config: DictConfig, choices: Mapping[str, Any], given: _Given) -> 
         plain[key] = None
     if plain.get("name") == "default" and choices.get("experiment"):
         plain.name = choices["experiment"]
-    _check_choices(plain)
+    check_values(plain, given.schema)
     if tuple(plain.plugins.paths) != given.plugin_paths:
         raise ConfigError(
             f"a config names plugins.paths={list(plain.plugins.paths)}; files that are plugins are code, and are named "
@@ -160,21 +194,6 @@ def _finished(config: DictConfig, choices: Mapping[str, Any], given: _Given) -> 
         )
     refuse_secret_values(plain)
     return plain
-
-
-def _check_choices(config: DictConfig) -> None:
-    for key, allowed in schema.CHOICES.items():
-        group, _, name = key.partition(".")
-        settings = config.get(group)  # `media` of predict is not settings, but files
-        value = settings.get(name) if isinstance(settings, DictConfig) else settings if not name else None
-        if value is not None and value not in allowed:
-            raise ConfigError(f"{key} is {value!r}; it can be {', '.join(allowed)}")
-    for name, stage in (config.get("stages") or {}).items():
-        for part in schema.PARTS:
-            if stage[part].train not in ("frozen", "full", "lora"):
-                raise ConfigError(f"stages.{name}.{part}.train is {stage[part].train!r}; it can be frozen, full, lora")
-        if (stage.steps is None) == (stage.epochs is None):
-            raise ConfigError(f"stages.{name} needs steps or epochs, and not both")
 
 
 # --- what plugins bring ---
@@ -212,14 +231,8 @@ def _offer(registry: Registry) -> None:
     folders = tuple((plugin.name, plugin.conf) for plugin in registry.plugins if plugin.conf)
     _refuse_presets_named_like_rows(registry, folders)
     _refuse_presets_named_alike(folders)
-    for name, node in (
-        ("run_schema", schema.RunConfig),
-        ("evaluate_schema", schema.EvaluateConfig),
-        ("predict_schema", schema.PredictConfig),
-        ("convert_schema", schema.ConvertConfig),
-        ("export_schema", schema.ExportConfig),
-    ):
-        store.store(name=name, node=node, provider="vlframe")
+    for name, node in SCHEMAS.items():
+        store.store(name="run_schema" if name == "train" else f"{name}_schema", node=node, provider="vlframe")
     for row in registry.rows():
         store.store(group=row.component.kind, name=row.component.name, node=row.schema, provider=row.plugin.name)
     _PluginFolders.folders = folders
@@ -257,39 +270,3 @@ def _refuse_presets_named_like_rows(registry: Registry, folders: Sequence[tuple[
                     f"{owner} has a preset {preset} with the name of the {row.component.kind} "
                     f"{row.component.name!r} of {row.plugin.name}; rename the preset"
                 )
-
-
-# --- Hydra's errors in our words ---
-
-
-def explain(error: Exception, registry: Registry) -> UserError:
-    """One clear message: which key or name, what is wrong with it, what is allowed."""
-    if isinstance(error, YAMLError):
-        return ConfigError(f"a config cannot be read: {' '.join(str(error).split())}")
-    if isinstance(error, OverrideParseException):
-        reason = str(error).splitlines()[0]
-        return ConfigError(f"{error.override!r} cannot be read: {reason} (quote it for the shell, like 'key=[1,2]')")
-    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_option(error, registry)
-    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return ConfigError(_key_problem(cause))
-    return ConfigError(" ".join(str(error).split()))
-
-
-def _missing_option(error: MissingConfigException, registry: Registry) -> UserError:
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
-    options = sorted(set(error.options or []))
-    if group in KINDS and not options:
-        options = registry.names(group)
-    return UnknownName(registry.unknown(group or "config", name, options))
-
-
-def _key_problem(error: OmegaConfBaseException) -> str:
-    parent = error.parent_node
-    if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
-        keys = sorted(str(key) for key in parent)
-        where = error.full_key.rpartition(".")[0] or "the config"
-        return f"there is no key {error.full_key!r}; {where} has {', '.join(keys)}{did_you_mean(str(error.key), keys)}"
-    reason = str(error.msg or error).splitlines()[0]
-    return f"{error.full_key}: {reason}"

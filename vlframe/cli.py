@@ -82,6 +82,12 @@ def _list(arguments: list[str]) -> int:
     if unknown or len(words) > 1:
         print(f"vlframe list: takes one kind and --json, not {' '.join([*unknown, *words[1:]])}", file=sys.stderr)
         return 2
+    keys = {word.lstrip("+").partition("=")[0] for word in arguments if "=" in word}
+    if strange := sorted(keys - {"plugins.paths", "plugins.strict"}):
+        print(
+            f"vlframe list: knows the keys plugins.paths and plugins.strict, not {', '.join(strange)}", file=sys.stderr
+        )
+        return 2
     paths, strict = plugin_arguments(arguments)
     registry = Registry.installed(paths, strict)
     kind = words[0] if words else None

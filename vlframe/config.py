@@ -206,5 +206,42 @@ CHOICES = {
     "trainer.precision": ("32", "bf16"),
     "trainer.strategy": ("auto", "ddp", "fsdp"),
     "resume_changes": ("refuse", "allow"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
 }
+VALUES_OF_LISTS = {"media.withhold": ("video", "image", "audio")}
+TRAINED = ("frozen", "full", "lora")
+# The least and the most that numbers may be; those of a stage without the stage's name.
+LEAST: dict[str, float] = {
+    "media.frames": 1,
+    "media.cache_mb": 0,
+    "media.max_bad_share": 0,
+    "text.context": 1,
+    "loader.workers": 0,
+    "loader.prefetch": 1,
+    "trainer.devices": 1,
+    "trainer.threads": 1,
+    "trainer.log_every": 1,
+    "trainer.checkpoint_every": 1,
+    "trainer.keep_checkpoints": 1,
+    "evaluation.batch_size": 1,
+    "evaluation.media_in_tables": 0,
+    "max_new_tokens": 1,
+    "temperature": 0,
+    "lora.rank": 1,
+    "lora.dropout": 0,
+}
+STAGE_LEAST: dict[str, float] = {
+    "steps": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "lr": 0,
+    "weight_decay": 0,
+    "warmup_ratio": 0,
+    "final_lr_ratio": 0,
+    "clip": 0,
+}
+MOST: dict[str, float] = {"media.max_bad_share": 1, "warmup_ratio": 1, "lora.dropout": 1}
+ABOVE_ZERO = ("media.fps", "media.timeout", "stage.epochs", "lora.alpha")
+# What a command cannot do without, and what that looks like.
+REQUIRED = {"run": "runs/quickstart/<id>", "prompt": '"What happens?"', "source": "<folder>", "out": "<new folder>"}
 PARTS = ("encoder", "connector", "audio_encoder", "audio_connector", "llm")

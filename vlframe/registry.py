@@ -13,6 +13,19 @@ from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.hooks import KINDS, Component
 from vlframe.plugins import Plugin, find_plugins
 
+# kind -> its protocol; that of a dataset has nothing but len() and []
+PROTOCOLS = {
+    "encoder": "Encoder",
+    "connector": "Connector",
+    "audio_encoder": "AudioEncoder",
+    "audio_connector": "AudioConnector",
+    "llm": "LanguageModel",
+    "reader": "Reader",
+    "benchmark": "Benchmark",
+    "protocol": "DataProtocol",
+    "layout": "Layout",
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -111,6 +124,13 @@ class Registry:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
+        if config is None:
+            raise ConfigError(f"there is no {kind}; choose one of {', '.join(self.names(kind))}")
+        if not isinstance(config, Mapping) and not hasattr(config, "keys"):
+            raise ConfigError(
+                f"the {kind} is {config!r}, where its settings should be; a part inside another is chosen with its "
+                f"place, like +{kind}@benchmark.{kind}={config}"
+            )
         if "name" not in config:
             raise ConfigError(f"the {kind} has no 'name'; installed are {', '.join(self.names(kind))}")
         row = self.row(kind, config["name"])
@@ -146,7 +166,23 @@ class Registry:
                 f"{kind} {name!r} of plugin {row.plugin.name}: {row.component.path} does not take its own parameters "
                 f"({error}); it is called with {', '.join(values) or 'nothing'}"
             ) from error
-        return cls(**values)
+        built = cls(**values)
+        if lacking := [word for word in promised(kind) if not hasattr(built, word)]:
+            raise PluginError(
+                f"{kind} {name!r} of plugin {row.plugin.name} has no {' and no '.join(lacking)}, which every {kind} "
+                f"has; vlframe.testing says what is promised"
+            )
+        return built
+
+
+def promised(kind: str) -> list[str]:
+    """The attributes and methods of a kind, as its protocol in ``vlframe.contracts`` says them."""
+    from vlframe import contracts
+
+    protocol = getattr(contracts, PROTOCOLS[kind], None) if kind in PROTOCOLS else None
+    if protocol is None:
+        return []
+    return [word for word in {**protocol.__annotations__, **vars(protocol)} if not word.startswith("_")]
 
 
 def _default(item: dataclasses.Field, params: Any) -> Any:

@@ -14,6 +14,15 @@ from vlframe.hooks import KINDS
 from vlframe.runs.folder import RunFolder
 
 FREE_TEXT = ("prompt", "media")  # keys whose values are a person's words and file names, not Hydra's grammar
+FLAGS_WITH_A_WORD = (
+    "--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--config-name", "-cn",
+    "--config-path", "-cp",
+)  # fmt: skip
+FLAGS = (
+    "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version",
+    "--shell-completion", "-sc",
+    *FLAGS_WITH_A_WORD,
+)  # fmt: skip
 WHOLE_RUNS = ("model", "experiment", "debug")  # groups that say many keys at once
 
 
@@ -27,6 +36,38 @@ def split_absent(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """``audio_encoder=null`` takes a part out. Hydra has no such override for a group, so it is done afterwards."""
     absent = [key for key in KINDS if f"{key}=null" in arguments]
     return [argument for argument in arguments if argument.partition("=")[0] not in absent], absent
+
+
+def refuse_loose_words(arguments: Sequence[str]) -> None:
+    """ConfigError for a word that is neither ``key=value`` nor a flag. Hydra would take the beginning of a flag for it,
+    or speak of its grammar."""
+    before = ""
+    for word in arguments:
+        if word.startswith("-"):
+            flag = word.partition("=")[0]
+            if flag not in FLAGS:
+                key = flag.lstrip("-")
+                raise ConfigError(
+                    f"there is no option {flag!r}; keys are given without dashes ({key}=…), and the options are "
+                    f"--help, --cfg job, --config-dir, -m and --traceback"
+                )
+        elif "=" not in word and not word.startswith("~") and before not in FLAGS_WITH_A_WORD:
+            raise ConfigError(
+                f"{word!r} is not key=value; write like connector=stc, and quote what has spaces for the shell, like "
+                f'prompt="What happens?"'
+            )
+        before = word
+
+
+def changes_of_a_run(config_name: str, arguments: Sequence[str]) -> list[str]:
+    """``vlframe evaluate`` changes keys of a run that Hydra has not read: it takes them as they come (``++``), and they
+    are checked beside the run's own."""
+    if config_name != "evaluate":
+        return list(arguments)
+    places = ["media.", "trainer."]
+    if not any(word.startswith("benchmark=") for word in arguments):
+        places.append("benchmark.")
+    return [f"++{word}" if word.startswith(tuple(places)) else word for word in arguments]
 
 
 def value_of(key: str, arguments: Sequence[str]) -> str | None:

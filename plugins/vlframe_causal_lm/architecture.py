@@ -43,6 +43,8 @@ def resolve(source: str | None, architecture: Mapping[str, Any], gguf_file: str 
 
 def read_config(source: str, gguf_file: str | None) -> PreTrainedConfig:
     """The config of a folder or a hub id. Code that comes with a model is never run."""
+    if source.startswith(("/", ".", "~")) and not Path(source).is_dir():
+        raise ConfigError(f"llm source {source!r} is a path, and there is no such folder")
     try:
         return AutoConfig.from_pretrained(source, **({"gguf_file": gguf_file} if gguf_file else {}))
     except (OSError, ImportError, ValueError) as error:
@@ -77,11 +79,30 @@ def _spelled(architecture: Mapping[str, Any]) -> PreTrainedConfig:
                 + (f"; did you mean {' or '.join(near)}?" if near else "")
             )
     try:
-        return AutoConfig.for_model(model_type, **fields)
+        config = AutoConfig.for_model(model_type, **fields)
     except Exception as error:  # each config class checks its fields in its own way
         raise ConfigError(
             f"llm architecture cannot be a {model_type}: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
+    _check_heads(config, "head_dim" in fields)
+    return config
+
+
+def _check_heads(config: PreTrainedConfig, head_dim_given: bool) -> None:
+    """What transformers finds out in the first forward pass, or not at all."""
+    width, heads, groups = (
+        getattr(config, name, None) for name in ("hidden_size", "num_attention_heads", "num_key_value_heads")
+    )
+    if width and heads and width % heads and not head_dim_given:
+        raise ConfigError(
+            f"llm architecture has hidden_size={width}, which cannot be shared among num_attention_heads={heads}; "
+            "take a multiple, or give head_dim"
+        )
+    if heads and groups and heads % groups:
+        raise ConfigError(
+            f"llm architecture has num_attention_heads={heads}, which cannot be shared among "
+            f"num_key_value_heads={groups}; take a multiple"
+        )
 
 
 def _compare(source: str, fields: Mapping[str, Any], spelled: PreTrainedConfig, found: PreTrainedConfig) -> None:

@@ -15,6 +15,8 @@ class VitTiny(nn.Module):
 
     def __init__(self, *, size: int, patch: int, dim: int, depth: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
+        if min(size, patch, dim, heads) < 1 or depth < 0:
+            raise ConfigError(f"size={size}, patch={patch}, dim={dim}, heads={heads}, depth={depth}: all are above 0")
         if size % patch:
             raise ConfigError(f"size={size} is not a multiple of patch={patch}; take {size // patch * patch or patch}")
         if dim % heads:

@@ -88,3 +88,9 @@ def test_help_of_train_names_the_options(tmp_path: Path) -> None:
     assert done.returncode == 0
     for word in ("qformer", "stc_v35", "videollama2_7b", "quickstart"):
         assert word in done.stdout
+
+
+def test_help_of_a_command_for_a_run_names_its_keys_alone(tmp_path: Path) -> None:
+    done = vlframe("predict", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "max_new_tokens: 128" in done.stdout
+    assert "stc_v35" not in done.stdout and "Hydra" not in done.stdout

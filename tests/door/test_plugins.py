@@ -184,6 +184,13 @@ def test_a_class_that_does_not_take_its_own_parameters(publish: Publish) -> None
         assert word in str(refused.value)
 
 
+def test_a_class_that_lacks_what_its_kind_promises(publish: Publish) -> None:
+    source = good("made_up").replace("def tokens", "def tokenz").replace("expands_images", "expands")
+    publish("maker-of-things", made=source)
+    with pytest.raises(PluginError, match="'made_up' of plugin maker-of-things:made has no expands_images and no tok"):
+        open_registry().build("connector", {"name": "made_up"}, in_dim=1, out_dim=2)
+
+
 @pytest.mark.parametrize(
     "path, words", [("made:Lost", ["has no attribute 'Lost'"]), ("gone.away:Made", ["No module named 'gone'"])]
 )
@@ -199,7 +206,8 @@ def test_a_module_that_a_plan_imports_is_real(publish: Publish) -> None:
     """Whatever it computes at its top outlives the plan; only what is built is on the meta device."""
     constant = "import torch\nCONSTANT = torch.ones(2)\n"
     made = (
-        "class Made:\n    def __init__(self, **_):\n        import imported_late\n        self.built = torch.ones(2)\n"
+        "class Made:\n    expands_images = tokens = forward = None\n\n    def __init__(self, **_):\n"
+        "        import imported_late\n        self.built = torch.ones(2)\n"
     )
     site = publish("maker-of-things", made=good("made_up").replace('__name__ + ":Made"', '"made_class:Made"'))
     (site / "made_class.py").write_text(constant + made)

@@ -67,10 +67,19 @@ def test_left_out_questions_are_counted_and_listed(folder: Path, registry, tmp_p
     outcome = ask(session, build_benchmark(session), skips, batch_size=3)
     scores = metrics(outcome, None, skips.counts)
     assert (scores["n"], scores["n_asked"], scores["left_out/media"]) == (4, 6, 2)
-    assert "4/6" in score_table(scores)
+    assert (scores["n/case0"], scores["n_asked/case0"]) == (2, 3)
+    table = score_table(scores)
+    assert "4/6" in table and table.count("2/3") == 2
     rows = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["broken.mp4-0", "broken.mp4-1"]
     assert all(row["why"] == "media" and "broken.mp4" in row["reason"] for row in rows)
+
+
+def test_a_category_that_is_left_out_whole_is_still_in_the_table(folder: Path, registry) -> None:
+    session = session_of(registry, manifest(folder, "gone", ["broken.mp4"]), "media.on_error=skip")
+    scores = metrics(ask(session, build_benchmark(session), SkipLog(), batch_size=3), None, {})
+    assert (scores["n/case0"], scores["n_asked/case0"]) == (0, 1) and "accuracy/case0" not in scores
+    assert score_table(scores).count("0/1") == 2
 
 
 @pytest.mark.parametrize(

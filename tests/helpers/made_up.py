@@ -13,8 +13,16 @@ class Params:
 
 
 class Made:
+    expands_images = False
+
     def __init__(self, *, queries: int, mode: str, **neighbours: int) -> None:
         self.queries = queries
+
+    def tokens(self, grid):
+        return self.queries
+
+    def forward(self, features_BTHWD):
+        return features_BTHWD.flatten(1, 3)[:, : self.queries]
 
 
 @vlframe.hookimpl

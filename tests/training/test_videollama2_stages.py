@@ -23,8 +23,9 @@ from vlframe.model.compose import build, make_plan
 from vlframe.runs.checkpoint import Checkpoint, checkpoints
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.session import open_session
+from vlframe.training.before import check_stages
 from vlframe.training.parts import recompute_activations
-from vlframe.training.run import check_stages, train
+from vlframe.training.run import train
 
 VIDEO = ("pretrain", "finetune", "finetune_lora", "finetune_qlora", "all")
 SOUND = ("audio_pretrain", "audio_finetune", "joint", "all")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,7 +21,6 @@ from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
 from vlframe.data.sample import Sample
 from vlframe.data.skips import BadShare, SkipLog, met_and_bad
-from vlframe.errors import DataError
 from vlframe.evaluation.statistics import chance, wilson
 from vlframe.model.video_llm import TokenCache
 from vlframe.runs.ranks import of_all_ranks, place
@@ -59,10 +58,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evaluation gave. ``asked`` counts every question of the benchmark, the left-out ones too."""
+    """What an evaluation gave. ``asked`` counts every question of the benchmark by its category ("" for none), the
+    left-out ones too."""
 
     predictions: list[Prediction]
-    asked: int
+    asked: Mapping[str, int]
     seconds: float
 
     @property
@@ -74,10 +74,11 @@ class Outcome:
         return sum(prediction.parsed is None for prediction in self.predictions)
 
     def categories(self) -> dict[str, list[Prediction]]:
+        """One whose questions were all left out is there as well."""
         groups = defaultdict(list)
         for prediction in self.predictions:
             groups[prediction.sample.category].append(prediction)
-        return {name: groups[name] for name in sorted(groups) if name}
+        return {name: groups[name] for name in sorted(self.asked) if name}
 
 
 def ask(
@@ -86,9 +87,6 @@ def ask(
     """Put every question of a benchmark to a model, in batches. All ranks call this, and get the whole outcome."""
     started = time.perf_counter()
     samples = sorted(benchmark.samples, key=lambda sample: [str(item.path) for item in sample.media])
-    names = {sample.id for sample in samples}
-    if len(names) < len(samples):
-        raise DataError(f"{len(samples) - len(names)} samples of the benchmark share their id with another")
     rank, world = place()
     mine = [samples[at] for at in shares(samples, world)[rank]]
     rows = session.rows(mine, answers=False, withhold=withhold)
@@ -108,7 +106,7 @@ def ask(
         bad.add(*counts)
     bad.check(skips)
     predictions = [_read(sample, texts[sample.id], benchmark) for sample in samples if sample.id in texts]
-    return Outcome(predictions, len(samples), time.perf_counter() - started)
+    return Outcome(predictions, Counter(sample.category for sample in samples), time.perf_counter() - started)
 
 
 def shares(samples: Sequence[Sample], world: int) -> list[list[int]]:
@@ -150,7 +148,7 @@ def metrics(seeing: Outcome, blind: Outcome | None, left_out: Mapping[str, int])
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
         "n": len(seeing.predictions),
-        "n_asked": seeing.asked,
+        "n_asked": sum(seeing.asked.values()),
         "unparsed": seeing.unparsed,
         "samples_per_second": len(seeing.predictions) / seeing.seconds,
     }
@@ -158,6 +156,7 @@ def metrics(seeing: Outcome, blind: Outcome | None, left_out: Mapping[str, int])
     for name, predictions in seeing.categories().items():
         result[f"accuracy/{name}"] = _share(predictions)
         result[f"n/{name}"] = len(predictions)
+        result[f"n_asked/{name}"] = seeing.asked[name]
         result[f"unparsed/{name}"] = sum(item.parsed is None for item in predictions)
         result[f"chance/{name}"] = chance(len(item.sample.options) for item in predictions)
     result["chance"] = chance(len(item.sample.options) for item in seeing.predictions)

@@ -11,7 +11,7 @@ from vlframe.data.batch import Batch
 from vlframe.data.collate import Collate
 from vlframe.data.prepare import Row
 from vlframe.data.sample import TAGS, Media, Sample, Turn
-from vlframe.errors import DataError
+from vlframe.errors import ConfigError, DataError
 from vlframe.media.kind import media_kind
 from vlframe.runs.session import Session, inference, load_run, pick_device
 
@@ -38,6 +38,7 @@ def question(paths: Sequence[str], prompt: str, *, sound: bool = False) -> Sampl
     """A user's turn about files of any kind. Tags stand before the prompt, unless it has tags of its own."""
     media: list[Media] = []
     for path in paths:
+        _check_path(path)
         kind = media_kind(Path(path))
         media.append(Media(kind, Path(path)))
         if kind == "video" and sound:
@@ -45,6 +46,16 @@ def question(paths: Sequence[str], prompt: str, *, sound: bool = False) -> Sampl
     tagged = any(tag in prompt for tag in TAGS.values())
     text = prompt if tagged or not media else "".join(TAGS[item.kind] for item in media) + "\n" + prompt
     return Sample("question", (Turn("user", text),), tuple(media))
+
+
+def _check_path(path: str) -> None:
+    """The mistakes that are of the command line rather than of a file."""
+    if not path:
+        raise ConfigError("media= names no file; give a path, media=[a.mp4,b.jpg] for several, or leave it out")
+    if Path(path).is_dir():
+        raise ConfigError(f"media is the folder {path}; name files in it, like media=[{path}/a.mp4,{path}/b.mp4]")
+    if "," in path and not Path(path).exists():
+        raise ConfigError(f"there is no file {path!r}; several are written in brackets, media=[{path}]")
 
 
 def answer(session: Session, samples: Sequence[Sample], **sampling: Any) -> list[str]:

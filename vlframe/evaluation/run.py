@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vlframe.data.sample import TAGS
 from vlframe.data.skips import SkipLog
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, DataError
 from vlframe.evaluation.evaluate import ask, metrics
 from vlframe.evaluation.wandb_table import log_predictions
 from vlframe.runs.checkpoint import checkpoints
@@ -29,7 +30,7 @@ def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
     """Load a run, change what the command line changes about its evaluation, and score it."""
     changes: dict[str, Any] = {"evaluation": config.evaluation, "media": config.media, "trainer": config.trainer}
     if config.benchmark is not None:
-        changes["benchmark"] = config.benchmark
+        changes["benchmark"] = _other_benchmark(config)
     session, folder = load_run(config.run, registry, changes)
     if session.config.benchmark is None:
         raise ConfigError(
@@ -38,6 +39,20 @@ def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
         )
     with log_to(folder):
         return evaluate_session(session, folder)
+
+
+def _other_benchmark(config: DictConfig) -> DictConfig:
+    """One that is chosen by name replaces the run's own, and asks its questions where it is given none. Keys without
+    a name change the run's own."""
+    own = RunFolder.open(config.run).read_config().get("benchmark")
+    new = config.benchmark
+    if "name" not in new:
+        if own is None:
+            raise ConfigError(f"the run {config.run} has no benchmark to change; choose one with benchmark=<name>")
+        return OmegaConf.merge(own, new)
+    if OmegaConf.is_missing(new, "dataset") and own is not None:
+        new.dataset = own.dataset
+    return new
 
 
 def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any] = ()) -> dict[str, Any]:
@@ -82,23 +97,30 @@ def cost(session: Session, folder: RunFolder) -> dict[str, float | int]:
 def build_benchmark(session: Session) -> Benchmark:
     config = session.config.benchmark
     registry = session.registry
-    if config.get("dataset") is None:
+    if OmegaConf.is_missing(config, "dataset") or config.get("dataset") is None:
         raise ConfigError(
             f"benchmark {config.name!r} has no questions; choose a dataset for it "
             f"(+dataset@benchmark.dataset=…, one of {', '.join(registry.names('dataset'))})"
         )
-    return registry.build("benchmark", config, dataset=registry.build("dataset", config.dataset))
+    built = registry.build("benchmark", config, dataset=registry.build("dataset", config.dataset))
+    twins = [name for name, count in Counter(sample.id for sample in built.samples).items() if count > 1]
+    if twins:
+        raise DataError(
+            f"{len(twins)} id(s) of the benchmark's questions are not their own ({', '.join(twins[:3])}); answers are "
+            f"told apart by id: give each question another"
+        )
+    return built
 
 
 def score_table(scores: dict[str, Any]) -> str:
     """The scores by category, with the whole in the last line. ``n`` is answered / asked."""
-    names = [key.removeprefix("accuracy/") for key in scores if key.startswith("accuracy/")]
+    names = [key.removeprefix("n_asked/") for key in scores if key.startswith("n_asked/")]
     rows = [
         {
             "category": name,
-            "accuracy": scores[f"accuracy/{name}"],
+            "accuracy": scores.get(f"accuracy/{name}"),
             "95 %": None,
-            "n": str(scores[f"n/{name}"]),
+            "n": f"{scores[f'n/{name}']}/{scores[f'n_asked/{name}']}",
             "unparsed": scores[f"unparsed/{name}"],
             "chance": scores.get(f"chance/{name}"),
             "blind": scores.get(f"blind_accuracy/{name}"),

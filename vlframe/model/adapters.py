@@ -34,7 +34,18 @@ def add_adapter(name: str, part: nn.Module, lora: LoraConfig) -> None:
     settings = PeftConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(targets), bias="none"
     )
+    strange = [target for target in targets if not _names_a_module(target, part)]
+    if strange:
+        raise ConfigError(
+            f"{name} has no layer called {', '.join(strange)} for a low-rank adapter (lora.targets); its linear layers "
+            f"are called {', '.join(sorted({item.rpartition('.')[2] for item in linear_names(part)}))}"
+        )
     inject_adapter_in_model(settings, part, adapter_name=ADAPTER)
+
+
+def _names_a_module(target: str, part: nn.Module) -> bool:
+    """As peft reads a list of targets: a module's whole name, or the end of it."""
+    return any(name == target or name.endswith(f".{target}") for name, _ in part.named_modules())
 
 
 def merge_adapters(part: nn.Module) -> None:

@@ -42,7 +42,12 @@ class RunFolder:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         place = Path(config.runs) / config.name
         aside = cls(place / f".{stamp}")  # so that a process killed here leaves no half folder
-        aside.path.mkdir(parents=True)
+        try:
+            aside.path.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError(
+                f"no run folder can be made in {place}: {error.strerror}; runs=<folder> says where"
+            ) from error
         aside.checkpoints.mkdir()
         write_text(aside.config, OmegaConf.to_yaml(config, resolve=True))
         write_json(aside.versions, versions(registry))
@@ -54,7 +59,9 @@ class RunFolder:
         """The folder of a run that there is."""
         folder = cls(Path(path))
         if not folder.config.is_file():
-            raise ConfigError(f"{path} is no run folder: it has no config.yaml; runs are in runs/<experiment>/<id>")
+            newest = max(folder.path.glob("[!.]*/config.yaml"), default=None) if str(path) else None
+            hint = f"its newest is {newest.parent}" if newest else "runs are in runs/<experiment>/<id>"
+            raise ConfigError(f"{str(path)!r} is no run folder: it has no config.yaml; {hint}")
         return folder
 
     def read_config(self) -> DictConfig:

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vlframe.checks import check_values
 from vlframe.config import RunConfig
 from vlframe.contracts import DataProtocol
 from vlframe.data.prepare import Prepare
@@ -73,6 +74,7 @@ class Session:
 
 def open_session(config: DictConfig, registry: Registry) -> Session:
     """Check that the parts fit, then build them. Seeds torch, so that random weights are the seed's."""
+    registry.check("reader", config.reader)
     protocol = None if config.protocol is None else registry.build("protocol", config.protocol)
     plan = make_plan(config, registry)
     torch.manual_seed(config.seed)
@@ -95,7 +97,8 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
 
 
 def checked(saved: DictConfig, changes: dict[str, Any], registry: Registry) -> DictConfig:
-    """A saved config, typed again, with some keys changed."""
+    """A saved config, typed again, with some keys changed. A benchmark comes in place of the saved one."""
+    saved = OmegaConf.masked_copy(saved, [key for key in saved if key != "benchmark" or key not in changes])
     try:
         typed = OmegaConf.merge(OmegaConf.structured(RunConfig), saved, {key: value for key, value in changes.items()})
     except OmegaConfBaseException as error:
@@ -104,6 +107,7 @@ def checked(saved: DictConfig, changes: dict[str, Any], registry: Registry) -> D
         ) from error
     assert isinstance(typed, DictConfig)
     refuse_secret_values(typed)
+    check_values(typed, RunConfig)
     for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader", "protocol"):
         if typed[kind] is not None:
             try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from vlframe.data.module import StageData
 from vlframe.data.skips import BadShare, SkipLog
 from vlframe.errors import ConfigError
-from vlframe.media.pixels import FITS
 from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, read_yaml, write_json
@@ -28,6 +26,7 @@ from vlframe.runs.ranks import hand_over, of_all_ranks, own_group, refuse_strang
 from vlframe.runs.resume import resumption
 from vlframe.runs.session import Session, checked, open_session, restore
 from vlframe.runs.start import begin, settle
+from vlframe.training.before import check_stages, open_data, stage_data
 from vlframe.training.callbacks import SaveCheckpoints, Throughput
 from vlframe.training.checkpoint import PartsCheckpointIO
 from vlframe.training.failures import explained
@@ -57,7 +56,8 @@ def train(
         settle(config)
     devices = int(config.trainer.devices)
     refuse_strangers(devices)
-    session = _open(config, registry)  # a composition that does not fit leaves no folder behind
+    session = _open(config, registry)  # neither a composition that does not fit
+    datasets = open_data(session)  # nor data that is not there leaves a folder behind
     folder = resumed.folder if resumed else RunFolder.create(config, registry)
     clear_leftovers(folder)
     if resumed:
@@ -72,7 +72,7 @@ def train(
         loggers = make_loggers(config, folder)
         with own_group():
             with listening(stop):
-                finished = Run(session, folder, loggers, stop, callbacks).stages()
+                finished = Run(session, folder, loggers, stop, callbacks, datasets).stages()
             if finished:
                 _evaluate(session, folder, loggers)
         close_loggers(loggers)
@@ -123,8 +123,10 @@ class Run:
         loggers: list[Any],
         stop: Stop,
         callbacks: Sequence[Callback] = (),
+        datasets: Mapping[str, Any] | None = None,
     ) -> None:
         self.callbacks = callbacks
+        self.datasets = stage_data(session) if datasets is None else datasets
         self.session = session
         self.stop = stop
         self.config = session.config
@@ -158,7 +160,7 @@ class Run:
     def _stage(self, number: int, name: str, first_step: int) -> StageModule:
         stage = self.config.stages[name]
         data = StageData(
-            self._rows(stage), stage, self.config.loader, seed=self.config.seed + number, world=self._world()
+            self._rows(name, stage), stage, self.config.loader, seed=self.config.seed + number, world=self._world()
         )
         module = StageModule(
             self.session.model,
@@ -198,9 +200,8 @@ class Run:
         then = read_yaml(resumed.path / "config.yaml").stages[resumed.stage]
         return [Retune()] if then != self.config.stages[resumed.stage] else []
 
-    def _rows(self, stage: Any) -> Any:
-        dataset = stage.data if stage.data is not None else self.config.dataset
-        return self.session.rows(self.session.registry.build("dataset", dataset), answers=True, fit=stage.fit)
+    def _rows(self, name: str, stage: Any) -> Any:
+        return self.session.rows(self.datasets[name], answers=True, fit=stage.fit)
 
     def _world(self) -> int:
         return max(1, int(self.config.trainer.devices))
@@ -254,21 +255,6 @@ def _strategy(settings: Any) -> Any:
     return ReplicatedStrategy() if settings.strategy == "ddp" or int(settings.devices) > 1 else "auto"
 
 
-def check_stages(config: DictConfig) -> None:
-    """What can be seen to be wrong before anything is built."""
-    if not config.stages:
-        raise ConfigError("the run has no stages; choose an experiment (experiment=quickstart) or add stages.<name>")
-    for name, stage in config.stages.items():
-        if stage.data is None and config.dataset is None:
-            raise ConfigError(f"stage {name!r} has no data; choose a dataset (dataset=conversations dataset.path=…)")
-        if stage.fit is not None and stage.fit not in FITS:
-            raise ConfigError(f"stages.{name}.fit is {stage.fit!r}; it can be null, {', '.join(FITS)}")
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        keys = [re.sub(r"\[(\d+)\]", r".\1", key) for key in missing]  # as Hydra's command line writes a list's items
-        raise ConfigError(f"the run needs values for {', '.join(keys)}; give them, like {keys[0]}=…")
-
-
 def make_loggers(config: DictConfig, folder: RunFolder) -> list[Any]:
     """The CSV that is always there, then the configured ones with the run's config."""
     own = {"save_dir": str(folder.path), "version": folder.path.name}
@@ -303,5 +289,6 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # our data module is
     warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")  # frozen parts are
