@@ -176,7 +176,7 @@ class Registry:
 
 
 def lacks(kind: str, built: Any) -> list[str]:
-    """Of what the protocol of a kind (in ``vlframe.contracts``) promises, the attributes and methods that are not there.
+    """Of what the protocol of a kind (in ``vlframe.contracts``) promises, the attributes and methods that are missing.
 
     None is read: a tokenizer that is fetched at its first use stays where it is.
     """
