@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vlframe import config as schema
-from vlframe.checks import check_values
+from vlframe.checks import check_given, check_values
 from vlframe.cli import plugin_arguments
 from vlframe.errors import ConfigError, PluginError, UserError
 from vlframe.folders import cache_folder, conf_folder
@@ -138,6 +138,7 @@ def _task(path: str, registry: Registry, given: _Given, errors: list[UserError])
         its_own = _words_of_the_job(HydraConfig.get().overrides.task, given.words)
         try:
             config = _finished(composed, HydraConfig.get().runtime.choices, given)
+            check_given(config)
             HydraConfig.instance().cfg = None  # Lightning reads it, and would give its ranks a stale command line
             getattr(import_module(module_name), function_name)(config, registry)
         except (UserError, *REFUSED) as error:

@@ -15,10 +15,6 @@ from vlframe.errors import ConfigError
 def check_values(config: DictConfig, schema: type) -> None:
     """ConfigError for a value that is of its type and impossible all the same. ``schema`` is the command's."""
     OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(config))  # refuses keys that +key=value added
-    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
-    if missing:
-        like = " ".join(f"{key}={REQUIRED.get(key, '…')}" for key in missing)
-        raise ConfigError(f"this command needs {' and '.join(missing)}; give it like {like}")
     for key, allowed in CHOICES.items():
         _check_choice(key, _value(config, key), allowed)
     for key, allowed in VALUES_OF_LISTS.items():
@@ -30,6 +26,14 @@ def check_values(config: DictConfig, schema: type) -> None:
     _check_name(config.get("name"))
     for name, stage in (config.get("stages") or {}).items():
         _check_stage(f"stages.{name}", stage)
+
+
+def check_given(config: DictConfig) -> None:
+    """ConfigError where a command is to run without a key that it cannot do without."""
+    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
+    if missing:
+        like = " ".join(f"{key}={REQUIRED.get(key, '…')}" for key in missing)
+        raise ConfigError(f"this command needs {' and '.join(missing)}; give it like {like}")
 
 
 def _value(config: DictConfig, key: str) -> Any:

@@ -58,6 +58,9 @@ def _without_traceback(command: Callable[[list[str]], int], arguments: list[str]
     except UserError as error:
         print(redacted(f"vlframe: {error}"), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # outside of training, which has its own way to stop
+        print("vlframe: stopped", file=sys.stderr)
+        return 130
 
 
 def _hydra(command: str) -> Callable[[list[str]], int]:

@@ -167,7 +167,7 @@ class Registry:
                 f"({error}); it is called with {', '.join(values) or 'nothing'}"
             ) from error
         built = cls(**values)
-        if lacking := [word for word in promised(kind) if not hasattr(built, word)]:
+        if lacking := lacks(kind, built):
             raise PluginError(
                 f"{kind} {name!r} of plugin {row.plugin.name} has no {' and no '.join(lacking)}, which every {kind} "
                 f"has; vlframe.testing says what is promised"
@@ -175,14 +175,19 @@ class Registry:
         return built
 
 
-def promised(kind: str) -> list[str]:
-    """The attributes and methods of a kind, as its protocol in ``vlframe.contracts`` says them."""
+def lacks(kind: str, built: Any) -> list[str]:
+    """Of what the protocol of a kind (in ``vlframe.contracts``) promises, the attributes and methods that are missing.
+
+    None is read: a tokenizer that is fetched at its first use stays where it is.
+    """
     from vlframe import contracts
 
-    protocol = getattr(contracts, PROTOCOLS[kind], None) if kind in PROTOCOLS else None
-    if protocol is None:
+    if kind not in PROTOCOLS:
         return []
-    return [word for word in {**protocol.__annotations__, **vars(protocol)} if not word.startswith("_")]
+    protocol = getattr(contracts, PROTOCOLS[kind])
+    promised = [word for word in {**protocol.__annotations__, **vars(protocol)} if not word.startswith("_")]
+    there = set(dir(built))
+    return [word for word in promised if word not in there and not hasattr(built, word)]
 
 
 def _default(item: dataclasses.Field, params: Any) -> Any:

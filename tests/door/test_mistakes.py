@@ -116,6 +116,17 @@ def test_a_gpu_that_is_not_there(here: Path, capsys: pytest.CaptureFixture, monk
     assert "trainer.accelerator is 'gpu'" in message and "no GPU" in message
 
 
+def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlframe import cli
+
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "plan", interrupted)
+    assert main(["plan"]) == 130
+    assert capsys.readouterr().err == "vlframe: stopped\n"
+
+
 def test_the_folder_above_a_run_says_which_is_its_newest(here: Path, capsys: pytest.CaptureFixture) -> None:
     for name in ("20260101-1", "20260202-2"):
         (here / "runs" / "mine" / name).mkdir(parents=True)

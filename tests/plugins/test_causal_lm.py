@@ -474,7 +474,7 @@ def write_gguf(gguf: Any, path: Path, model: torch.nn.Module) -> None:
     ("config", "message"),
     [
         ({}, "neither a source .* nor an architecture"),
-        ({"source": "/nowhere/at/all"}, "config of llm source '/nowhere/at/all' cannot be read"),
+        ({"source": "/nowhere/at/all"}, "llm source '/nowhere/at/all' is a path, and there is no such folder"),
         ({"architecture": {"hidden_size": 8}}, "model_type None, which transformers does not know"),
         ({"architecture": {"model_type": "mistrall"}}, "did you mean .*mistral"),
         ({"architecture": {"model_type": "clip_vision_model"}}, "cannot build a clip_vision_model"),
