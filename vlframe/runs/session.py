@@ -107,7 +107,7 @@ def checked(saved: DictConfig, changes: dict[str, Any], registry: Registry) -> D
         ) from error
     assert isinstance(typed, DictConfig)
     refuse_secret_values(typed)
-    check_values(typed, RunConfig)
+    check_values(typed, RunConfig, saved=True)
     for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader", "protocol"):
         if typed[kind] is not None:
             try:
