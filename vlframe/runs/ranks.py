@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from vlframe.errors import ConfigError, TrainingError
 from vlframe.runs.folder import RunFolder
 
 T = TypeVar("T")
+SECONDS_TO_END = 20.0  # on a busy machine, with loggers to close
 MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of Lightning, on a process
 
 
@@ -73,6 +75,14 @@ def own_group() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def let_the_first_end() -> None:
+    """For another rank that ends with an error. Lightning kills the first as soon as this one has ended; but that has
+    the same error, or has just lost this rank's connection, and given a moment says so and ends by itself."""
+    first, until = os.getppid(), time.monotonic() + SECONDS_TO_END
+    while os.getppid() == first and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:
