@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vlframe.data.batch import Skipped
 from vlframe.errors import ConfigError, DataError
+from vlframe.media.content import content_sha256
 from vlframe.runs.folder import append_jsonl
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ class BadShare:
         """Count them; whether that makes too many."""
         self.met += met
         self.bad += bad
+        return self.too_many
+
+    @property
+    def too_many(self) -> bool:
         return self.limit is not None and self.bad > max(ALWAYS_ALLOWED, self.limit * self.of)
 
     @property
@@ -91,7 +95,7 @@ class BadShare:
 
     def check(self, skips: SkipLog) -> None:
         """Raises ``DataError`` above the limit."""
-        if self.add(0, 0):
+        if self.too_many:
             raise DataError(_too_many(self, skips))
 
     def count(self, met: int, bad: int, skips: SkipLog) -> None:
@@ -117,10 +121,7 @@ def _too_many(share: BadShare, skips: SkipLog) -> str:
 
 def sha256(path: str) -> str | None:
     """Of a file's content; None for what is no file or cannot be read."""
-    if not Path(path).is_file():  # not of a pipe, which would never end
-        return None
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return content_sha256(Path(path))
     except OSError:
         return None

@@ -15,6 +15,7 @@ from vlframe.contracts import PixelSpec
 from vlframe.data.check.cache import Cache
 from vlframe.data.check.survey import Ask
 from vlframe.errors import MediaError, NoAudioTrack, UserError
+from vlframe.media.content import content_sha256
 from vlframe.media.loader import MediaLoader
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Examiner:
     def __call__(self, job: FileJob) -> FileResult:
         try:
             state = state_of(job.path)
-            sha256 = self._cache.content(job.path, state) or content_of(job.path)
+            sha256 = self._cache.content(job.path, state) or content_sha256(job.path)
         except FileNotFoundError:
             return self._failed(job, "missing_file", "there is no such file")
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -184,14 +185,6 @@ def state_of(path: Path) -> str:
     """Size and time of change."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
-
-
-def content_of(path: Path) -> str | None:
-    """Its sha256; None for a folder, or a pipe, which would keep us waiting."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(path: Path, error: Exception) -> str:
