@@ -118,5 +118,8 @@ def _key_ahead(held: Clip, next_index: int, index: int) -> int | None:
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:
-    """RGB ``frame_YXC``. ``rotation`` is how far (in degrees, counter-clockwise) the frame is to be turned."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    """RGB ``frame_YXC``. ``rotation`` is how far (in degrees, counter-clockwise) the frame is to be turned.
+
+    Converted in one thread: left alone, PyAV starts one for each core and frame, which costs more than small frames.
+    """
+    return np.rot90(frame.to_ndarray(format="rgb24", threads=1), round(frame.rotation / 90))

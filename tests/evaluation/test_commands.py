@@ -11,6 +11,7 @@ from PIL import Image
 
 from vlframe.app import compose
 from vlframe.cli import main
+from vlframe.runs.folder import read_yaml
 from vlframe.runs.session import open_session
 
 
@@ -36,9 +37,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, registry) -> Path:
     return save_as_run(open_session(config, registry), folder / "run")
 
 
-def scores(run: Path, *changes: str) -> dict[str, float]:
+def evaluated(run: Path, *changes: str) -> Path:
+    """The folder that the scores were written to."""
+    before = set(run.glob("evaluations/*"))
     assert main(["evaluate", f"run={run}", *changes]) == 0
-    return json.loads((run / "metrics.json").read_text())
+    (folder,) = set(run.glob("evaluations/*")) - before or {run}
+    return folder
+
+
+def scores(run: Path, *changes: str) -> dict[str, float]:
+    return json.loads((evaluated(run, *changes) / "metrics.json").read_text())
 
 
 def test_a_benchmark_chosen_by_name_replaces_the_runs_own(run: Path) -> None:
@@ -48,13 +56,28 @@ def test_a_benchmark_chosen_by_name_replaces_the_runs_own(run: Path) -> None:
     assert scores(run, "benchmark=motionqa", "benchmark.dataset.clips=2")["n_asked"] > 0
 
 
+def test_scores_under_another_config_leave_the_runs_own_alone(run: Path, capsys: pytest.CaptureFixture) -> None:
+    assert evaluated(run, "benchmark.max_new_tokens=2") == run  # as it is already
+    own = {name: (run / name).read_bytes() for name in ("metrics.json", "predictions.jsonl", "config.yaml")}
+    capsys.readouterr()
+    other = evaluated(run, "benchmark=exact_match_file", f"benchmark.dataset.path={run.parent}/free.jsonl")
+    assert other.parent == run / "evaluations" and str(other / "metrics.json") in capsys.readouterr().err
+    assert {path.name for path in other.iterdir()} == {
+        "config.yaml", "versions.json", "metrics.json", "predictions.jsonl", "run.log"
+    }  # fmt: skip
+    config = read_yaml(other / "config.yaml")
+    assert config.benchmark.name == "exact_match" and config.benchmark.dataset.path.endswith("free.jsonl")
+    assert own == {name: (run / name).read_bytes() for name in own}
+
+
 def test_a_benchmark_without_questions_asks_the_runs_own(run: Path) -> None:
     assert scores(run, "benchmark=exact_match")["n"] == 2
 
 
 def test_keys_of_the_runs_own_are_changed_without_ceremony(run: Path, capsys: pytest.CaptureFixture) -> None:
-    assert scores(run, "media.withhold=[video]", "benchmark.prompt=question", "trainer.precision=bf16")["n"] == 2
-    assert "Options" not in (run / "predictions.jsonl").read_text()
+    changed = evaluated(run, "media.withhold=[video]", "benchmark.prompt=question", "trainer.precision=bf16")
+    assert json.loads((changed / "metrics.json").read_text())["n"] == 2
+    assert "Options" not in (changed / "predictions.jsonl").read_text()
     for wrong in ("media.framez=4", "benchmark.promt=question", "trainer.precison=bf16"):
         capsys.readouterr()
         assert main(["evaluate", f"run={run}", wrong]) == 2

@@ -1,4 +1,4 @@
-"""``vlframe evaluate``: score a run's newest checkpoint and write what came out beside it."""
+"""``vlframe evaluate``: score a run's newest checkpoint and write what came out into its folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vlframe.data.skips import SkipLog
 from vlframe.errors import ConfigError, DataError
 from vlframe.evaluation.evaluate import ask, metrics
 from vlframe.evaluation.wandb_table import log_predictions
+from vlframe.runs.changes import differences
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, write_json, write_text
 from vlframe.runs.log import log, log_to
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 
 def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
-    """Load a run, change what the command line changes about its evaluation, and score it."""
+    """Load a run, change what the command line changes about its evaluation, and score it.
+
+    Scores under another config than the run's own get a folder of their own in it: they would take the place of others
+    that say something else.
+    """
     changes: dict[str, Any] = {"evaluation": config.evaluation, "media": config.media, "trainer": config.trainer}
     if config.benchmark is not None:
         changes["benchmark"] = _other_benchmark(config)
@@ -37,8 +42,13 @@ def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
             f"the run {config.run} has no benchmark; choose one of {', '.join(registry.names('benchmark'))} "
             f"(benchmark=exact_match_file benchmark.dataset.path=…)"
         )
-    with log_to(folder):
-        return evaluate_session(session, folder)
+    own = OmegaConf.to_container(folder.read_config())
+    changed = differences(own, OmegaConf.to_container(session.config, resolve=True))
+    out = folder.evaluation(session.config, registry) if changed else folder
+    with log_to(out):
+        scores = evaluate_session(session, folder, out=out)
+        log.info("written: %s", out.metrics_json)
+    return scores
 
 
 def _other_benchmark(config: DictConfig) -> DictConfig:
@@ -55,15 +65,19 @@ def _other_benchmark(config: DictConfig) -> DictConfig:
     return new
 
 
-def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any] = ()) -> dict[str, Any]:
-    """Ask every question (once more without media where the config wants a blind run); write and print the scores.
+def evaluate_session(
+    session: Session, folder: RunFolder, loggers: Sequence[Any] = (), *, out: RunFolder | None = None
+) -> dict[str, Any]:
+    """Ask every question (once more without media where the config wants a blind run); write (to ``out``, or the
+    run's own ``folder``) and print the scores.
 
     Ranks that are there share the questions. All of them call this, and the first writes and prints.
     """
     settings = session.config.evaluation
+    out = out or folder
     benchmark = build_benchmark(session)
     first = place()[0] == 0
-    skips = SkipLog(folder.quarantine if first else None)
+    skips = SkipLog(out.quarantine if first else None)
     seeing = ask(session, benchmark, skips, batch_size=settings.batch_size)
     blind = None
     if settings.blind:
@@ -71,9 +85,9 @@ def evaluate_session(session: Session, folder: RunFolder, loggers: Sequence[Any]
     if not first:
         return {}
     scores = metrics(seeing, blind, skips.counts) | cost(session, folder)
-    write_json(folder.metrics_json, scores)
+    write_json(out.metrics_json, scores)
     lines = [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
-    write_text(folder.predictions, "".join(lines))
+    write_text(out.predictions, "".join(lines))
     log.info("%s", score_table(scores))
     log.info("%s", skips)
     for logger in loggers:

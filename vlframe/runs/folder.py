@@ -39,8 +39,16 @@ class RunFolder:
     @classmethod
     def create(cls, config: DictConfig, registry: Registry) -> RunFolder:
         """A new folder with the resolved config and the versions of everything in it."""
+        return cls._create(Path(config.runs) / config.name, config, registry)
+
+    def evaluation(self, config: DictConfig, registry: Registry) -> RunFolder:
+        """``evaluations/<time>-<short id>/`` in this folder, for what the run scores under another config than its own:
+        that config, the versions, and the same names of files."""
+        return self._create(self.path / "evaluations", config, registry)
+
+    @classmethod
+    def _create(cls, place: Path, config: DictConfig, registry: Registry) -> RunFolder:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        place = Path(config.runs) / config.name
         aside = cls(place / f".{stamp}")  # so that a process killed here leaves no half folder
         try:
             aside.path.mkdir(parents=True)
@@ -48,7 +56,6 @@ class RunFolder:
             raise ConfigError(
                 f"no run folder can be made in {place}: {error.strerror}; runs=<folder> says where"
             ) from error
-        aside.checkpoints.mkdir()
         write_text(aside.config, OmegaConf.to_yaml(config, resolve=True))
         write_json(aside.versions, versions(registry))
         os.replace(aside.path, place / stamp)
