@@ -18,8 +18,13 @@ for key in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
 sys.path.insert(0, str(Path(__file__).parent))  # tests/helpers/
 
 
+REAL_PROCESSES = ("training", "real_input", "experiments")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` run where there is one."""
+    """Tests marked ``gpu`` run where there is one. Files with few long tests come first, so that the many short ones
+    fill up what is left at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in REAL_PROCESSES)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_gpu():
         for item in marked:

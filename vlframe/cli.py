@@ -57,7 +57,7 @@ def _without_traceback(command: Callable[[list[str]], int], arguments: list[str]
         return command(arguments)
     except UserError as error:
         print(redacted(f"vlframe: {error}"), file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:  # outside of training, which has its own way to stop
         print("vlframe: stopped", file=sys.stderr)
         return 130

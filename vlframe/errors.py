@@ -16,6 +16,8 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 class UserError(Exception):
     """Base of everything below; anything else that escapes is a bug in vlframe or in a plugin."""
 
+    exit_code = 2  # of the process that it ends
+
 
 class ConfigError(UserError, ValueError):
     """A configuration that cannot work: a wrong key, a wrong type, parts that do not fit."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,10 @@ from typing import Any, TypeVar
 import torch
 
 import vlframe
-from vlframe.errors import ConfigError, TrainingError
+from vlframe.errors import ConfigError, TrainingError, UserError
 from vlframe.runs.folder import RunFolder
 
 T = TypeVar("T")
-SECONDS_TO_END = 20.0  # on a busy machine, with loggers to close
 MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of Lightning, on a process
 
 
@@ -60,13 +58,18 @@ def own_group() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in MARKS}
     try:
         yield
+    except UserError as error:
+        _leave_the_first_to_end(error)
+        raise
     except RuntimeError as error:
         if not _is_of_the_group(error):
             raise
-        raise TrainingError(
+        lost = TrainingError(
             f"rank {this_rank()} of this run lost another one, which ended before its time; its own message says why. "
             f"The last checkpoint stays: go on with resume=<run folder> when the cause is gone ({error})"
-        ) from error
+        )
+        _leave_the_first_to_end(lost)
+        raise lost from error
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -77,12 +80,11 @@ def own_group() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def let_the_first_end() -> None:
-    """For another rank that ends with an error. Lightning kills the first as soon as this one has ended; but that has
-    the same error, or has just lost this rank's connection, and given a moment says so and ends by itself."""
-    first, until = os.getppid(), time.monotonic() + SECONDS_TO_END
-    while os.getppid() == first and time.monotonic() < until:
-        time.sleep(0.1)
+def _leave_the_first_to_end(error: UserError) -> None:
+    """Lightning kills the first rank, which may have much to say, soon after another has ended with anything but 0.
+    Among ranks that are joined there is no need: the first has the same error, or hears that a connection is gone."""
+    if place()[0] > 0:
+        error.exit_code = 0
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:

@@ -70,7 +70,8 @@ def _config(overrides: Sequence[str], steps: int, cut: float) -> DictConfig:
 def _leg(config: DictConfig, place: Path, cut: float | None, resume: bool = False) -> Path:
     """Train in a process of its own, in new folders at ``place`` or on in the run folder that it is; the run folder."""
     config = OmegaConf.merge(config, {"resume" if resume else "runs": str(place)})
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "transformers"])  # imported once, not in each leg
     process = context.Process(target=_train, args=(OmegaConf.to_yaml(config), cut))
     process.start()
     process.join()
@@ -84,6 +85,7 @@ def _leg(config: DictConfig, place: Path, cut: float | None, resume: bool = Fals
 
 
 def _train(text: str, cut: float | None) -> None:
+    multiprocessing.set_start_method(None, force=True)  # data workers as in any other run, not as this leg began
     from vlframe.app import open_registry
     from vlframe.config import RunConfig
     from vlframe.training.run import train

@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from vlframe.data.module import StageData
 from vlframe.data.skips import BadShare, SkipLog
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError
 from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, read_yaml, write_json
 from vlframe.runs.log import log, log_to
-from vlframe.runs.ranks import hand_over, let_the_first_end, of_all_ranks, own_group, refuse_strangers
+from vlframe.runs.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
 from vlframe.runs.resume import resumption
 from vlframe.runs.session import Session, checked, open_session, restore
 from vlframe.runs.start import begin, settle
@@ -92,15 +92,11 @@ def train_rank(path: str, registry: Registry) -> None:
     config = checked(folder.read_config(), {}, registry)
     session = _open(config, registry)
     stop = Stop(_seconds(config.trainer.max_time))
-    try:
-        with own_group():
-            with listening(stop):
-                finished = Run(session, folder, make_loggers(config, folder), stop).stages()
-            if finished:
-                _evaluate(session, folder, [])
-    except UserError:
-        let_the_first_end()
-        raise
+    with own_group():
+        with listening(stop):
+            finished = Run(session, folder, make_loggers(config, folder), stop).stages()
+        if finished:
+            _evaluate(session, folder, [])
 
 
 def _evaluate(session: Session, folder: RunFolder, loggers: list[Any]) -> None:
