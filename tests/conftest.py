@@ -12,6 +12,7 @@ SCRATCH = Path(os.environ.get("PYTEST_SCRATCH", REPOSITORY / ".cache" / "tests")
 os.environ.setdefault("VLFRAME_CACHE", str(SCRATCH / "vlframe"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 for key in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
     os.environ[key] = str(SCRATCH / "wandb")

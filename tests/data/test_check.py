@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.clips import ClipSpec, write_clip, write_sound
 from helpers.compositions import TINY, tiny_session
-from helpers.runs import vlframe
+from helpers.processes import vlframe
 from PIL import Image
 
 from vlframe.app import compose, open_registry

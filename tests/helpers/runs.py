@@ -1,9 +1,6 @@
 """Short real runs of the command line."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,29 +15,6 @@ from vlframe.runs.session import Session
 from vlframe.weights.parts import owned_parts, save_parts
 
 
-def vlframe(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-    """The command as a process, on one thread."""
-    done = subprocess.run(
-        [sys.executable, "-m", "vlframe", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """The command in the background, as the leader of a group of processes."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "vlframe", *arguments], cwd=folder, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-
-
 def wait_for_steps(folder: Path) -> None:
     """Until metrics.csv has rows."""
     deadline = time.monotonic() + 180
@@ -50,19 +24,6 @@ def wait_for_steps(folder: Path) -> None:
             return
         time.sleep(0.2)
     raise AssertionError("the run does not come to its first steps")
-
-
-def processes_of(leader: subprocess.Popen) -> list[int]:
-    """The processes of the group that ``start`` began, by what the system says about each."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            group = int(stat.read_text().rpartition(")")[2].split()[2])
-        except (FileNotFoundError, ProcessLookupError):  # gone since it was listed
-            continue
-        if group == leader.pid:
-            found.append(int(stat.parent.name))
-    return sorted(found)
 
 
 def only_run(cwd: Path, name: str = "default") -> Path:

@@ -16,7 +16,8 @@ import pytest
 import torch
 from helpers.clips import ClipSpec, write_clip
 from helpers.compositions import TINY, tiny_session
-from helpers.runs import manifest, only_run, training, vlframe
+from helpers.processes import vlframe
+from helpers.runs import manifest, only_run, training
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file

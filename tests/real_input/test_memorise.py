@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers.runs import only_run, vlframe
+from helpers.processes import vlframe
+from helpers.runs import only_run
 
 QUESTIONS = Path(__file__).with_name("questions.json")
 DEMO = ("mllm_video_demo.json", "mllm_audio_demo.json", "mllm_video_audio_demo.json")

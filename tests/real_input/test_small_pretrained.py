@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import only_run, vlframe
+from helpers.processes import vlframe
+from helpers.runs import only_run
 
 from vlframe.app import compose
 from vlframe.errors import WeightsError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import only_run, training, vlframe, weights
+from helpers.processes import vlframe
+from helpers.runs import only_run, training, weights
 
 from vlframe.app import compose, open_registry
 from vlframe.data.skips import SkipLog

@@ -99,7 +99,7 @@ def test_adapters_are_folded_in(file: Path, tmp_path: Path) -> None:
 
 def test_a_converted_checkpoint_is_trained_by_the_presets_beside_it(file: Path, tmp_path: Path) -> None:
     """What `vlframe convert` prints: its folder of presets, its composition, its weights."""
-    from helpers.runs import vlframe as command
+    from helpers.processes import vlframe as command
 
     registry = open_registry()
     session = open_session(compose("train", ["model=videollama2_tiny", "connector=stc"], registry), registry)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers.compositions import SOUND
 from helpers.mixtures import mixture
-from helpers.runs import manifest, only_run, training, vlframe, weights
+from helpers.processes import vlframe, vlframe_anew
+from helpers.runs import manifest, only_run, training, weights
 from omegaconf import OmegaConf
 
 from vlframe.app import compose, open_registry
@@ -160,7 +161,7 @@ def test_shards_of_frozen_parts_of_adapters_and_of_recomputed_layers(tmp_path: P
 def test_jobs_of_a_multirun_have_folders_and_wandb_runs_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     arguments = training(manifest(tmp_path), *TWO, "trainer.accelerator=cpu", "stages.main.steps=2", "seed=1,2")
-    vlframe("train", "-m", *arguments, "logger=wandb", cwd=tmp_path, WANDB_MODE="offline")
+    vlframe_anew("train", "-m", *arguments, "logger=wandb", cwd=tmp_path, WANDB_MODE="offline")
     runs = sorted((tmp_path / "runs" / "default").iterdir())
     assert len(runs) == 2
     assert [latest(RunFolder.open(path)).finished for path in runs] == [True, True]

@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from helpers.mixtures import mixture
-from helpers.runs import manifest, only_run, processes_of, start, training, wait_for_steps
+from helpers.processes import Command, processes_of
+from helpers.runs import manifest, only_run, training, wait_for_steps
 
 from vlframe.data.order import SampleOrder
 from vlframe.runs.checkpoint import latest
@@ -20,10 +20,13 @@ LONG = ["stages.main.steps=100000", "trainer.checkpoint_every=100000"]
 SOON = 60  # seconds, for both; they need a few where nothing else runs
 
 
-def ended(process: subprocess.Popen) -> str:
-    """What a run said, when all its processes have closed their mouths."""
+def ended(process: Command) -> str:
+    """What a run said, when all its processes have closed their mouths; a moment later they are gone."""
     _, errors = process.communicate(timeout=SOON)
-    assert not [pid for pid in processes_of(process) if _alive(pid)]
+    deadline = time.monotonic() + 10
+    while left := [pid for pid in processes_of(process) if _alive(pid)]:
+        assert time.monotonic() < deadline, f"{left} are still there"
+        time.sleep(0.1)
     return errors
 
 
@@ -37,7 +40,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize("victim", ["the first", "the other"])
 def test_a_killed_rank_ends_the_other(tmp_path: Path, victim: str) -> None:
     """SIGKILL in the middle of the steps."""
-    process = start(tmp_path, "train", *training(manifest(tmp_path), *TWO, *LONG))
+    process = Command("train", *training(manifest(tmp_path), *TWO, *LONG), cwd=tmp_path)
     wait_for_steps(tmp_path)
     (other,) = [pid for pid in processes_of(process) if pid != process.pid]
     os.kill(process.pid if victim == "the first" else other, signal.SIGKILL)
@@ -48,7 +51,7 @@ def test_a_killed_rank_ends_the_other(tmp_path: Path, victim: str) -> None:
 
 
 def test_a_signal_ends_both_after_their_step(tmp_path: Path) -> None:
-    process = start(tmp_path, "train", *training(manifest(tmp_path), *TWO, *LONG))
+    process = Command("train", *training(manifest(tmp_path), *TWO, *LONG), cwd=tmp_path)
     wait_for_steps(tmp_path)
     os.kill(process.pid, signal.SIGTERM)  # to the first alone
     errors = ended(process)
@@ -114,7 +117,7 @@ def test_trouble_on_one_rank_ends_both_and_names_its_samples(
     (tmp_path / "spiteful.py").write_text(PLUGIN)
     spiteful = [f"plugins.paths=[{tmp_path / 'spiteful.py'}]", "connector=spiteful", f"connector.what={trouble}"]
     more = [*TWO, f"trainer.strategy={strategy}", *(spiteful if trouble != "media" else [])]
-    process = start(tmp_path, "train", *training(mixture(tmp_path, kinds), *more))
+    process = Command("train", *training(mixture(tmp_path, kinds), *more), cwd=tmp_path)
     begun = time.monotonic()
     _, errors = process.communicate(timeout=200)
     assert process.returncode not in (0, None) and time.monotonic() - begun < 200

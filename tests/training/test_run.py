@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.mixtures import mixture
-from helpers.runs import manifest, only_run, training, vlframe, weights
+from helpers.processes import vlframe
+from helpers.runs import manifest, only_run, training, weights
 from safetensors.torch import load_file
 
 from vlframe.app import compose, open_registry

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import manifest, only_run, start, training, vlframe, wait_for_steps, weights
+from helpers.processes import Command, vlframe
+from helpers.runs import manifest, only_run, training, wait_for_steps, weights
 
 from vlframe.app import compose, open_registry
 from vlframe.errors import TrainingError
@@ -27,7 +28,7 @@ def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(
     tmp_path: Path, number: int, code: int, workers: int
 ) -> None:
     words = [f"loader.workers={workers}", "stages.main.accumulate=2"]
-    process = start(tmp_path, "train", *training(manifest(tmp_path), *LONG, *words))
+    process = Command("train", *training(manifest(tmp_path), *LONG, *words), cwd=tmp_path)
     wait_for_steps(tmp_path)
     os.killpg(process.pid, number)  # as a terminal or a scheduler does: every process of the group
     _, errors = process.communicate(timeout=120)
@@ -41,7 +42,7 @@ def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(
 def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     rows = manifest(tmp_path)
     # One step is as long as the whole test, so that the first signal alone would not end it.
-    process = start(tmp_path, "train", *training(rows, "stages.main.accumulate=100000", "stages.main.steps=2"))
+    process = Command("train", *training(rows, "stages.main.accumulate=100000", "stages.main.steps=2"), cwd=tmp_path)
     deadline = time.monotonic() + 180
     while not list(tmp_path.glob("runs/default/*/parameters.json")) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.runs import manifest, only_run, training, vlframe
+from helpers.processes import vlframe_anew
+from helpers.runs import manifest, only_run, training
 
 from vlframe.training.prove import MEASURED
 
@@ -41,7 +42,7 @@ def with_secrets(place: Path, words: list[str]) -> tuple[Path, str]:
     """The run and what it printed."""
     pytest.importorskip("wandb")
     folders = {f"WANDB_{name}_DIR": str(place / "wandb" / name) for name in ("DATA", "CACHE", "CONFIG")}
-    done = vlframe(
+    done = vlframe_anew(
         "train", *words, "logger=wandb", "name=secrets", cwd=place, WANDB_MODE="offline", PYTHONHASHSEED="1",
         **folders, **SECRETS,
     )  # fmt: skip
@@ -63,7 +64,7 @@ def test_two_processes_of_one_seed_give_equal_files(
     place: Path, words: list[str], with_secrets: tuple[Path, str]
 ) -> None:
     """Metrics of every step, scores and answers; only what the clock measures differs."""
-    vlframe("train", *words, "name=plain", cwd=place, PYTHONHASHSEED="2")
+    vlframe_anew("train", *words, "name=plain", cwd=place, PYTHONHASHSEED="2")
     one, two = with_secrets[0], only_run(place, "plain")
     rows = [list(csv.DictReader((run / "metrics.csv").read_text().splitlines())) for run in (one, two)]
     assert len(rows[0]) == 6 and any(key.endswith(MEASURED) for key in rows[0][0])

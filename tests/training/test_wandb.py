@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from helpers.clips import ClipSpec, write_clip
-from helpers.runs import TINY, only_run, vlframe
+from helpers.processes import vlframe_anew
+from helpers.runs import TINY, only_run
 
 pytest.importorskip("wandb")
 
@@ -17,7 +18,7 @@ def test_a_run_logs_config_scalars_and_predictions_with_media(tmp_path: Path) ->
     turns = [{"from": "human", "value": "<video>\nwhat?"}, {"from": "gpt", "value": "red"}]
     file = tmp_path / "clips.json"
     file.write_text(json.dumps([{"id": "one", "video": "clip.mp4", "conversations": turns}]))
-    vlframe(
+    vlframe_anew(
         "train", *TINY, "dataset=conversations", f"dataset.path={file}", "+stage@stages.main=tune",
         "stages.main.steps=3", "stages.main.batch_size=1", "trainer.progress=false", "trainer.log_every=1",
         "benchmark=exact_match_file", f"benchmark.dataset.path={file}", "logger=wandb",

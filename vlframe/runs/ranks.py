@@ -2,7 +2,7 @@
 
 Lightning starts the other ranks by running the first one's command line again. That line may have been a job of a
 multirun, and would make each rank a run folder of its own; so the others are sent to the folder of the first, whose
-resolved config is all they need: ``vlframe _rank <folder>``.
+resolved config is all they need: ``python -m vlframe _rank <folder>``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
 
-import vlframe
 from vlframe.errors import ConfigError, TrainingError, UserError
 from vlframe.runs.folder import RunFolder
 
 T = TypeVar("T")
-MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of Lightning, on a process
+# What Lightning, and handing over, leave on a process.
+MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONSAFEPATH")
 
 
 def this_rank() -> int:
@@ -46,16 +46,15 @@ def of_all_ranks(value: T) -> list[T]:
     return values
 
 
-def hand_over(folder: RunFolder) -> None:
-    """What the other ranks are to do, said where Lightning looks for it."""
-    sys.argv = [str(Path(vlframe.__file__).parent / "__main__.py"), "_rank", str(folder.path.resolve())]
-
-
 @contextmanager
-def own_group() -> Iterator[None]:
+def own_group(folder: RunFolder | None = None) -> Iterator[None]:
     """What Lightning leaves in this process when it started others, taken back: the next job of a multirun begins as
-    the first did. A rank that finds the others gone says so."""
+    the first did. A rank that finds the others gone says so. ``folder`` is given by the first of several."""
+    main = sys.modules["__main__"]
     before = {name: os.environ.get(name) for name in MARKS}
+    argv, spec = sys.argv, main.__spec__
+    if folder is not None:
+        _hand_over(folder)
     try:
         yield
     except UserError as error:
@@ -73,11 +72,21 @@ def own_group() -> Iterator[None]:
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        sys.argv, main.__spec__ = argv, spec
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _hand_over(folder: RunFolder) -> None:
+    """What the other ranks are to do, said where Lightning looks for it: it runs the main module again where that has a
+    name, and a script by its path otherwise, which would make the script's folder the first to import from."""
+    sys.modules["__main__"].__spec__ = find_spec("vlframe.__main__")
+    sys.argv = ["vlframe", "_rank", str(folder.path.resolve())]
+    if sys.path[:1] not in ([""], [os.getcwd()]):  # the first does not import from here, so they do not either
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def _leave_the_first_to_end(error: UserError) -> None:

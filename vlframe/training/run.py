@@ -22,7 +22,7 @@ from vlframe.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, read_yaml, write_json
 from vlframe.runs.log import log, log_to
-from vlframe.runs.ranks import hand_over, of_all_ranks, own_group, refuse_strangers
+from vlframe.runs.ranks import of_all_ranks, own_group, refuse_strangers
 from vlframe.runs.resume import resumption
 from vlframe.runs.session import Session, checked, open_session, restore
 from vlframe.runs.start import begin, settle
@@ -62,15 +62,13 @@ def train(
     clear_leftovers(folder)
     if resumed:
         resumed.record()
-    if devices > 1:
-        hand_over(folder)
     stop = stop or Stop(_seconds(config.trainer.max_time))
     with log_to(folder):
         log.info("run %s", folder.path)
         if resumed:
             resumed.announce()
         loggers = make_loggers(config, folder)
-        with own_group():
+        with own_group(folder if devices > 1 else None):
             with listening(stop):
                 finished = Run(session, folder, loggers, stop, callbacks, datasets).stages()
             if finished:
