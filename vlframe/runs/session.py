@@ -50,7 +50,8 @@ class Session:
         changes: dict[str, Any] = {} if withhold is None else {"withhold": list(withhold)}
         if not answers:  # questions about one clip follow each other; decode it once
             changes["cache_mb"] = max(self.config.media.cache_mb, LEAST_CACHE_MB)
-        media = OmegaConf.merge(self.config.media, changes)
+        # Plain objects: read for every sample, and sent to data workers.
+        media = OmegaConf.to_object(OmegaConf.merge(self.config.media, changes))
         loader = MediaLoader(
             self.registry.build("reader", self.config.reader),
             media,
@@ -66,7 +67,7 @@ class Session:
             loader=loader,
             tokenizer=self.model.llm.tokenizer,
             media=media,
-            text=self.config.text,
+            text=OmegaConf.to_object(self.config.text),
             answers=answers,
             protocol=self.protocol,
         )
