@@ -5,10 +5,11 @@ make demo        or        .venv/bin/python experiments/quickstart/demo.py [--ex
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from vlframe.cli import main as command_line
 
 EXPERIMENTS = {
     # experiment: (what the control is not given, the name of that control)
@@ -18,8 +19,10 @@ EXPERIMENTS = {
 
 
 def vlframe(*arguments: str) -> None:
+    """The command as it would be typed; all of them in this process, so that torch is imported once."""
     print(f"\n$ vlframe {' '.join(arguments)}", flush=True)
-    subprocess.run([sys.executable, "-m", "vlframe", *arguments], check=True)
+    if code := command_line(arguments):
+        sys.exit(code)
 
 
 def newest(folder: Path) -> Path:
