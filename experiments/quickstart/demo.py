@@ -12,9 +12,9 @@ from pathlib import Path
 from vlframe.cli import main as command_line
 
 EXPERIMENTS = {
-    # experiment: (what the control is not given, the name of that control)
-    "quickstart": ("video", "blind"),
-    "quickstart_av": ("audio", "deaf"),
+    # experiment: (what the control is not given, the name of that control, what the answer at the end is about)
+    "quickstart": ("video", "blind", "direction"),
+    "quickstart_av": ("audio", "deaf", "sound"),
 }
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--experiment", choices=EXPERIMENTS, default="quickstart")
     parser.add_argument("overrides", nargs="*", help="more of Hydra's overrides, for both runs")
     arguments = parser.parse_args()
-    withheld, control = EXPERIMENTS[arguments.experiment]
+    withheld, control, category = EXPERIMENTS[arguments.experiment]
     started = time.perf_counter()
 
     train = ["train", f"experiment={arguments.experiment}", *arguments.overrides]
@@ -48,7 +48,8 @@ def main() -> None:
     vlframe(*train, f"media.withhold=[{withheld}]", *without)
     lacking = newest(Path("runs") / f"{arguments.experiment}_{control}")
 
-    first = json.loads((seeing / "predictions.jsonl").read_text().splitlines()[0])
+    rows = map(json.loads, (seeing / "predictions.jsonl").read_text().splitlines())
+    first = next(row for row in rows if row["category"] == category)
     files = list(dict.fromkeys(first["media"]))
     sound = ["sound=true"] if "<audio>" in first["question"] else []
     question = first["question"].splitlines()[-1]
