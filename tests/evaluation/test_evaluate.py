@@ -125,6 +125,7 @@ def test_text_that_is_no_answer_is_wrong_and_counted(folder: Path, registry) -> 
     scores = metrics(outcome, outcome, {})
     assert scores["unparsed"] == sum(item.parsed is None for item in outcome.predictions) == 2
     assert scores["accuracy"] == scores["blind_accuracy"] == 0.0 and scores["chance"] == 0.5
+    assert scores["blind_n"] == scores["blind_unparsed"] == 2
     assert scores["accuracy/case0"] == 0.0 and scores["n/case1"] == 1
 
 

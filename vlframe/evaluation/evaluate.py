@@ -162,5 +162,7 @@ def metrics(seeing: Outcome, blind: Outcome | None, left_out: Mapping[str, int])
     result["chance"] = chance(len(item.sample.options) for item in seeing.predictions)
     if blind is not None:
         result["blind_accuracy"] = blind.accuracy
+        result["blind_n"] = len(blind.predictions)
+        result["blind_unparsed"] = blind.unparsed
         result |= {f"blind_accuracy/{name}": _share(items) for name, items in blind.categories().items()}
     return {key: value for key, value in result.items() if not math.isnan(value)}
