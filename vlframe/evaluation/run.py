@@ -19,7 +19,7 @@ from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, write_json, write_text
 from vlframe.runs.log import log, log_to
 from vlframe.runs.ranks import place
-from vlframe.runs.session import Session, load_run
+from vlframe.runs.session import Session, checked, load_run
 from vlframe.table import render
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
             f"the run {config.run} has no benchmark; choose one of {', '.join(registry.names('benchmark'))} "
             f"(benchmark=exact_match_file benchmark.dataset.path=…)"
         )
-    own = OmegaConf.to_container(folder.read_config())
-    changed = differences(own, OmegaConf.to_container(session.config, resolve=True))
+    own = checked(folder.read_config(), {}, registry)
+    changed = differences(OmegaConf.to_container(own), OmegaConf.to_container(session.config))
     out = folder.evaluation(session.config, registry) if changed else folder
     with log_to(out):
         scores = evaluate_session(session, folder, out=out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ from vlframe.runs.folder import RunFolder
 T = TypeVar("T")
 # What Lightning, and handing over, leave on a process.
 MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONSAFEPATH")
+STARTED_BY = os.getppid()
+SECONDS_TO_END = 10.0
 
 
 def this_rank() -> int:
@@ -90,10 +93,17 @@ def _hand_over(folder: RunFolder) -> None:
 
 
 def _leave_the_first_to_end(error: UserError) -> None:
-    """Lightning kills the first rank, which may have much to say, soon after another has ended with anything but 0.
-    Among ranks that are joined there is no need: the first has the same error, or hears that a connection is gone."""
-    if place()[0] > 0:
+    """For another rank. Lightning kills the first, which may have much to say, soon after this one has ended with
+    anything but 0. With gloo there is no need: the first has the same error, or hears that a connection is gone. With
+    NCCL it does not hear, so it has some seconds to end by itself and is then killed."""
+    if place()[0] == 0:
+        return
+    if torch.distributed.get_backend() == "gloo":
         error.exit_code = 0
+        return
+    until = time.monotonic() + SECONDS_TO_END
+    while os.getppid() == STARTED_BY and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:
