@@ -144,18 +144,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(argv)
     size = "small" if chosen.small else "full"
     path = HERE / "results.json"
-    results: dict[str, Any] = {"cases": {}, "startup": {}}
+    results: dict[str, Any] = {"cases": {}, "startup": {}, "machines": {}}
     if chosen.only and not chosen.small and path.exists():
         results = json.loads(path.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         write_media(SIZES[size], Path(folder))
-        for name in [chosen.only] if chosen.only else REPEATS:
+        names = [chosen.only] if chosen.only else list(REPEATS)
+        for name in names:
             repeats = chosen.repeats or REPEATS[name]
             if name == "startup":
                 results["startup"] = measure_startup(repeats)
             else:
                 results["cases"][name] = measure_case(name, size, repeats, Path(folder))
-    results["machine"] = machine()
+    results["machines"] |= dict.fromkeys(names, machine())
     text = tables(results)
     print(text)
     if not chosen.small:

@@ -50,7 +50,7 @@ def tables(results: dict[str, Any]) -> str:
     """Markdown: both sides of every case, the targets, the command line, and what it was measured on."""
     parts = [_cases(results["cases"]), _targets(results["cases"])] if results["cases"] else []
     parts += [_startup(results["startup"])] if results["startup"] else []
-    return "\n\n".join([*parts, *_machine(results["machine"])])
+    return "\n\n".join([*parts, *_machines(results["machines"])])
 
 
 def write_readme(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
@@ -104,8 +104,13 @@ def _startup(runs: dict[str, Any]) -> str:
     return _markdown(["command", "wall s", "CPU s", "above python, wall s", "asked", "held"], rows)
 
 
-def _machine(machine: dict[str, Any]) -> Iterator[str]:
-    yield "\n".join(f"- {name}: {value}" for name, value in machine.items())
+def _machines(machines: dict[str, dict[str, str]]) -> Iterator[str]:
+    """What each measurement was made on; those of one command together."""
+    together: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, machine in machines.items():
+        together.setdefault(tuple(machine.items()), []).append(name)
+    for machine, names in together.items():
+        yield "\n".join([f"`{'`, `'.join(names)}`:", "", *(f"- {key}: {value}" for key, value in machine)])
 
 
 def _yes(held: bool) -> str:
