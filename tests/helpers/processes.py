@@ -32,7 +32,7 @@ class Command:
             reader.start()
 
     def _read(self, at: int, pipe: Connection) -> None:
-        with open(os.dup(pipe.fileno()), encoding="utf-8") as lines:
+        with pipe, open(pipe.fileno(), encoding="utf-8", closefd=False) as lines:
             self._texts[at] = lines.read()
 
     @property

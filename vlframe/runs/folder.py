@@ -39,7 +39,10 @@ class RunFolder:
     @classmethod
     def create(cls, config: DictConfig, registry: Registry) -> RunFolder:
         """A new folder with the resolved config and the versions of everything in it."""
-        return cls._create(Path(config.runs) / config.name, config, registry)
+        try:
+            return cls._create(Path(config.runs) / config.name, config, registry)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; runs=<folder> says where") from error
 
     def evaluation(self, config: DictConfig, registry: Registry) -> RunFolder:
         """``evaluations/<time>-<short id>/`` in this folder, for what the run scores under another config than its own:
@@ -53,9 +56,7 @@ class RunFolder:
         try:
             aside.path.mkdir(parents=True)
         except OSError as error:
-            raise ConfigError(
-                f"no run folder can be made in {place}: {error.strerror}; runs=<folder> says where"
-            ) from error
+            raise ConfigError(f"no run folder can be made in {place}: {error.strerror}") from error
         write_text(aside.config, OmegaConf.to_yaml(config, resolve=True))
         write_json(aside.versions, versions(registry))
         os.replace(aside.path, place / stamp)
