@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ for key in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
 sys.path.insert(0, str(Path(__file__).parent))  # tests/helpers/
 
 
-REAL_PROCESSES = ("training", "real_input", "experiments")
+REAL_PROCESSES = ("training", "runs", "distributed", "real_input", "experiments")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,6 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if marked and not _has_gpu():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """A report with a text that is no Unicode (a file name, say) would end the worker that sends it."""
+    return _unicode_only((yield))
+
+
+def _unicode_only(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_unicode_only(key): _unicode_only(item) for key, item in value.items()}
+    return type(value)(map(_unicode_only, value)) if isinstance(value, list | tuple) else value
 
 
 def _has_gpu() -> bool:
@@ -68,6 +83,7 @@ def media_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def registry():
-    from vlframe.app import open_registry
+    """What is installed, and the presets of ``tests/conf``."""
+    from helpers.twins import open_with_twins
 
-    return open_registry(strict=True)
+    return open_with_twins()

@@ -1,26 +1,37 @@
-"""Errors a user can mend. The command line prints them as one clear message, without a traceback, and exits with 2.
+"""Errors the user can fix. The command line prints them as one clear message, without a traceback, and exits with their
+``exit_code``: 2 for all but ``OutputError``.
 
 Each message is a short conversation: what was asked, what was found, what is allowed, what to do next.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """The end of a message about a word that is not among the options: those it may have been meant for."""
+    """Return the end of a message about an unknown word: the options it may have been meant for."""
     near = difflib.get_close_matches(word, list(options), n=3)
     return f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-class UserError(Exception):
-    """Base of everything below; anything else that escapes is a bug in vlframe or in a plugin."""
+def some_of(items: Sequence[str], shown: int = 8, between: str = ", ") -> str:
+    """List the first ``shown`` items for a message, and how many more there are."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return between.join(items[:shown]) + more
 
-    exit_code = 2  # of the process that it ends
+
+class UserError(Exception):
+    """Base of all errors below; any other exception that escapes is a bug in vlframe or in a plugin."""
+
+    exit_code = 2  # of the process
 
 
 class ConfigError(UserError, ValueError):
     """A configuration that cannot work: a wrong key, a wrong type, parts that do not fit."""
+
+
+class NoArchitecture(ConfigError):
+    """A part that is to be built and has no sizes: neither spelled out nor in a folder of weights."""
 
 
 class UnknownName(UserError, LookupError):
@@ -32,17 +43,17 @@ class PluginError(UserError, RuntimeError):
 
 
 class DataError(UserError, ValueError):
-    """A manifest or a sample that says something impossible."""
+    """A manifest or a sample with impossible content."""
 
 
 class NothingToLearn(DataError):
-    """A sample that is to be trained on and has no token that the model is to produce."""
+    """A training sample without any supervised token."""
 
 
 class MediaError(UserError, ValueError):
-    """A media file that cannot be read as what it was asked for.
+    """A media file that cannot be read as requested.
 
-    ``path`` and ``reader`` are filled in by whoever knows which file was being read, and with what.
+    ``path`` and ``reader`` are filled in by the code that knows which file was being read, and with what.
     """
 
     path: str | None = None
@@ -50,7 +61,7 @@ class MediaError(UserError, ValueError):
 
 
 class NoAudioTrack(MediaError):
-    """A media file without sound whose sound was asked for; ``media.missing_audio`` says what happens then."""
+    """A media file without sound where sound was requested; ``media.missing_audio`` decides what happens."""
 
 
 class WeightsError(UserError, ValueError):
@@ -58,4 +69,18 @@ class WeightsError(UserError, ValueError):
 
 
 class TrainingError(UserError, RuntimeError):
-    """A step that cannot be taken: a loss that is no number, memory that ran out."""
+    """A step that cannot be taken: a non-finite loss, or out of memory."""
+
+
+class OutOfMemory(TrainingError):
+    """A step that needs more memory than there is."""
+
+    def __init__(self, message: str, stage: str) -> None:
+        super().__init__(message)
+        self.stage = stage  # of the run
+
+
+class OutputError(UserError, RuntimeError):
+    """The work is done, but some of its results could not be written or logged."""
+
+    exit_code = 3

@@ -1,4 +1,4 @@
-"""Rows of values as a table: aligned text for the terminal, Markdown for a study's page."""
+"""Formats rows of values as tables: aligned text for the terminal, Markdown for a study's page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def render(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    """Aligned columns, numbers to the right. ``columns`` chooses and orders; None: all, as they first appear."""
+    """Format rows as aligned columns, numbers to the right. ``columns`` selects and orders; None: all, as they
+    first appear.
+    """
     names, cells, widths, numeric = _layout(rows, columns)
     lines = [names, ["-" * width for width in widths], *cells]
     return "\n".join(
@@ -17,7 +19,7 @@ def render(rows: Rows, columns: Sequence[str] | None = None) -> str:
 
 
 def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
-    """The same as a Markdown table."""
+    """Format rows as a Markdown table."""
     names, cells, widths, numeric = _layout(rows, columns, markup=True)
     rule = ["-" * (width - 1) + ":" if right else "-" * width for width, right in zip(widths, numeric, strict=True)]
     lines = [names, rule, *cells]
@@ -29,7 +31,7 @@ def markdown(rows: Rows, columns: Sequence[str] | None = None) -> str:
 def _layout(
     rows: Rows, columns: Sequence[str] | None, markup: bool = False
 ) -> tuple[list[str], list[list[str]], list[int], list[bool]]:
-    """Column names, cells, widths, and which columns hold numbers."""
+    """Return column names, cells, widths, and which columns hold numbers."""
     keys = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_escape(_text(row.get(key)), markup) for key in keys] for row in rows]
     names = [_escape(key, markup) for key in keys]

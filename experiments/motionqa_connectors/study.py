@@ -1,10 +1,10 @@
-"""Connectors on MotionQA: the same encoder, language model, data and steps; only the connector is another.
+"""Connectors on MotionQA: the same encoder, language model, data and steps; only the connector differs.
 
     .venv/bin/python experiments/motionqa_connectors/study.py            # trains what is missing, then reports
-    .venv/bin/python experiments/motionqa_connectors/study.py --report   # reports on results.json alone
+    .venv/bin/python experiments/motionqa_connectors/study.py --report   # only reports on results.json
 
-Runs are ordinary ``vlframe train`` commands, two at a time with one thread each. results.json holds what each gave, and
-what a training step costs (CPU seconds, medians of steps taken in turns); the table and the figure are made from it.
+Runs are ordinary ``vlframe train`` commands, two at a time with one thread each. results.json holds the result of each
+and the cost of a training step (CPU seconds, medians of interleaved steps); the table and figure are made from it.
 """
 
 import argparse
@@ -22,16 +22,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from vlframe.evaluation.scores import Evaluation, Scores
 from vlframe.evaluation.statistics import over_seeds
 from vlframe.table import markdown
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import write_between
+
+HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
 CONNECTORS = {"stc": "stc_tiny", "qformer": "qformer_tiny", "pool": "pool_tiny", "mlp": "mlp"}
 SEEDS = (1, 2, 3)
-ROUNDS = 9  # steps of each connector that are timed
+ROUNDS = 9  # timed steps per connector
 CATEGORIES = ("direction", "order", "count", "colour", "shape")
-START, END = "<!-- table -->", "<!-- end of table -->"
+MARKS = ("<!-- table -->", "<!-- end of table -->")
 
 
 def command(connector: str, seed: int, more: list[str]) -> list[str]:
@@ -42,7 +46,7 @@ def command(connector: str, seed: int, more: list[str]) -> list[str]:
 
 
 def measure(connector: str, seed: int, more: list[str]) -> dict[str, Any]:
-    """Train and evaluate one; what it gave."""
+    """Train and evaluate one; return its results."""
     arguments = command(connector, seed, more)
     process = subprocess.run(
         [sys.executable, "-m", "vlframe", *arguments],
@@ -51,15 +55,19 @@ def measure(connector: str, seed: int, more: list[str]) -> dict[str, Any]:
     if process.returncode:
         raise RuntimeError(f"vlframe {' '.join(arguments)} failed:\n{process.stderr[-3000:]}")
     run = max((Path("runs") / "motionqa_connectors" / f"{connector}-{seed}").iterdir())
-    metrics = json.loads((run / "metrics.json").read_text())
+    scores = Evaluation.from_tree(json.loads((run / "scores.json").read_text())).first
+    assert scores.cost is not None
     commit = json.loads((run / "versions.json").read_text())["git_commit"]
-    print(f"{connector} {seed}: accuracy {metrics['accuracy']:.3f}, {metrics['train_seconds']:.0f} s", flush=True)
+    print(
+        f"{connector} {seed}: accuracy {scores.overall.primary.value:.3f}, {scores.cost.train_seconds:.0f} s",
+        flush=True,
+    )
     made_by = "vlframe " + " ".join(arguments)
-    return {"connector": connector, "seed": seed, "command": made_by, "git_commit": commit, "metrics": metrics}
+    return {"connector": connector, "seed": seed, "command": made_by, "git_commit": commit, "scores": scores.tree()}
 
 
 def step_costs() -> dict[str, float]:
-    """CPU seconds of a training step on one batch, by connector."""
+    """Measure the CPU seconds of a training step on one batch, by connector."""
     import torch
 
     torch.set_num_threads(1)
@@ -74,45 +82,48 @@ def step_costs() -> dict[str, float]:
 
 
 def training_step(preset: str) -> Callable[[], None]:
-    """Forward, backward and AdamW of the quickstart with this connector, on its first batch."""
-    from vlframe.app import compose, open_registry
+    """Run forward, backward and AdamW of the quickstart with this connector, on its first batch."""
+    from vlframe.composer.compose import compose, open_registry
     from vlframe.data.collate import Collate
     from vlframe.data.order import SampleOrder
-    from vlframe.runs.session import open_session
+    from vlframe.inference.pipeline import build_pipeline
     from vlframe.training.optim import make_optimizer
-    from vlframe.training.parts import prepare_parts, set_modes
+    from vlframe.training.trainable import prepare_parts, set_modes
 
     registry = open_registry()
     config = compose("train", ["experiment=quickstart", f"connector={preset}"], registry)
-    session, stage = open_session(config, registry), config.stages.main
-    rows = session.rows(registry.build("dataset", config.dataset), answers=True)
-    order = SampleOrder(len(rows), config.seed, rows.samples.parts)
+    pipeline, stage = build_pipeline(config, registry), config.stages["main"]
+    rows = pipeline.prepared(registry.build("dataset", config.dataset), answers=True)
+    order = SampleOrder(len(rows), config.seed, rows.samples.subsets)
     batch = Collate()([rows[index] for index in order.take(0, stage.batch_size)])
-    prepare_parts(session.model, stage)
-    set_modes(session.model, stage)
-    optimizer = make_optimizer(session.model, stage)
+    prepare_parts(pipeline.model, stage)
+    set_modes(pipeline.model)
+    optimizer = make_optimizer(pipeline.model, stage)
 
     def step() -> None:
         optimizer.zero_grad()
-        session.model(batch).total.backward()
+        pipeline.model(batch).total.backward()
         optimizer.step()
 
     return step
 
 
 def report(results: dict[str, Any]) -> str:
-    """One line a connector: means over seeds with 95 % t-intervals."""
+    """Return one line per connector: means over seeds with 95 % t-intervals."""
     lines = []
     for connector in CONNECTORS:
         mine = [row for row in results["runs"] if row["connector"] == connector]
         if not mine:
             continue
         line: dict[str, Any] = {"connector": f"`{connector}`", "seeds": len(mine)}
-        for category in ("", *CATEGORIES):
-            key = f"accuracy/{category}" if category else "accuracy"
-            line[category or "all"] = _interval([row["metrics"][key] for row in mine])
-        line["tokens a clip"] = mine[0]["metrics"]["tokens_per_clip"]
-        line["connector parameters"] = f"{mine[0]['metrics']['parameters/connector']:,}"
+        scores = [Scores.from_tree(row["scores"]) for row in mine]
+        line["all"] = _interval([item.overall.primary.value for item in scores])
+        for category in CATEGORIES:
+            line[category] = _interval([item.categories[category].primary.value for item in scores])
+        cost = scores[0].cost
+        assert cost is not None
+        line["tokens a clip"] = cost.tokens_per_clip
+        line["connector parameters"] = f"{cost.parameters['connector']:,}"
         line["CPU seconds a step"] = f"{results['step_costs'][connector]:.3f}" if results["step_costs"] else ""
         lines.append(line)
     return markdown(lines)
@@ -126,7 +137,7 @@ def _interval(values: list[float]) -> str:
 
 
 def figure(runs: list[dict[str, Any]]) -> None:
-    """Accuracy by category, a dot for each seed."""
+    """Plot the accuracy by category, a dot for each seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -134,9 +145,9 @@ def figure(runs: list[dict[str, Any]]) -> None:
 
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for number, connector in enumerate(CONNECTORS):
-        mine = [row for row in runs if row["connector"] == connector]
+        mine = [Scores.from_tree(row["scores"]) for row in runs if row["connector"] == connector]
         for place, category in enumerate(CATEGORIES):
-            values = [row["metrics"][f"accuracy/{category}"] for row in mine]
+            values = [item.categories[category].primary.value for item in mine]
             if not values:
                 continue
             at = place + (number - 1.5) * 0.2
@@ -153,16 +164,12 @@ def figure(runs: list[dict[str, Any]]) -> None:
 
 
 def write_page(results: dict[str, Any]) -> None:
-    page = HERE / "README.md"
-    text = page.read_text()
     commits = ", ".join(dict.fromkeys(row["git_commit"] for row in results["runs"]))
     made = (
         f"{report(results)}\n\nMade on {results['date']} by `{results['made_by']}` on {results['machine']}; "
         f"torch {results['torch']}, commit {commits}."
     )
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{made}\n\n![accuracy by category](accuracy.png)\n{END}{after}")
+    write_between(HERE / "README.md", f"{made}\n\n![accuracy by category](accuracy.png)", MARKS)
 
 
 def about(overrides: list[str], jobs: int) -> dict[str, str]:
@@ -175,7 +182,7 @@ def about(overrides: list[str], jobs: int) -> dict[str, str]:
 
 
 def train_missing(results: dict[str, Any], jobs: int, overrides: list[str]) -> None:
-    """What is not in the results yet; they are kept after every run."""
+    """Train the runs missing from the results, saving the results after every run."""
     done = {(row["connector"], row["seed"]) for row in results["runs"]}
     wanted = [(connector, seed) for seed in SEEDS for connector in CONNECTORS if (connector, seed) not in done]
     results |= about(overrides, jobs)

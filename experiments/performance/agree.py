@@ -1,10 +1,10 @@
-"""Do both sides give the same? Nothing is printed about the cost of two things that differ."""
+"""Compare the outputs of both sides: costs are only reported for equal outputs."""
 
 import numpy as np
 
 
 def differences(ours: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> list[str]:
-    """What the two sides do not agree on, in words; ids must be equal, a loss to 1e-5 of itself."""
+    """Describe where the two sides differ; ids must be equal, a loss to a relative 1e-5."""
     found = [f"only one side has the {name}" for name in sorted(set(ours) ^ set(reference))]
     for name in sorted(set(ours) & set(reference)):
         left, right = ours[name], reference[name]
@@ -19,5 +19,5 @@ def differences(ours: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -
 
 
 def _tolerance(name: str, right: np.ndarray) -> float:
-    """Sums in another order leave small numbers a little different, in proportion to the largest beside them."""
+    """Return the tolerance: another order of sums changes numbers in proportion to the largest beside them."""
     return 0.0 if name == "loss" else 1e-4 * float(np.abs(right).max())

@@ -1,4 +1,4 @@
-"""The composition that is measured, a tiny one of the same shape for tests, and the conversations put to them."""
+"""The measured composition, a tiny one of the same shape for tests, and the conversations for them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vlframe.runs.session import Session
+    from vlframe.inference.pipeline import Pipeline
 
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Size:
-    """Fields of the transformers configs of tower and language model, and how much is asked of them."""
+    """Fields of the transformers configs of tower and language model, and the size of the work."""
 
     tower: dict[str, int]
     llm: dict[str, int]
     frames: int
     clips: int
     questions: int
-    new_tokens: int  # of an answer: a letter in brackets and an end; random weights never end by themselves
+    new_tokens: int  # of an answer: a letter in brackets and an end; random weights never stop by themselves
 
 
 SIZES = {
@@ -100,10 +100,10 @@ SIZES = {
 }
 
 
-def open_composition(size: Size, folder: Path, more: Sequence[str] = ()) -> Session:
-    """CLIP -> STC -> Mistral with random weights, by the way every command takes. ``folder`` holds the questions."""
-    from vlframe.app import compose, open_registry
-    from vlframe.runs.session import open_session
+def open_composition(size: Size, folder: Path, more: Sequence[str] = ()) -> Pipeline:
+    """Build CLIP -> STC -> Mistral with random weights, as every command does. ``folder`` holds the questions."""
+    from vlframe.composer.compose import compose, open_registry
+    from vlframe.inference.pipeline import build_pipeline
 
     registry = open_registry()
     overrides = [
@@ -120,7 +120,7 @@ def open_composition(size: Size, folder: Path, more: Sequence[str] = ()) -> Sess
         f"seed={SEED}",
         *more,
     ]
-    return open_session(compose("train", overrides, registry), registry)
+    return build_pipeline(compose("train", overrides, registry), registry)
 
 
 def _spelled(fields: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _spelled(fields: dict[str, Any]) -> str:
 
 
 def write_media(size: Size, folder: Path) -> None:
-    """Clips and a picture of a moving square, and questions about the clips, dealt out evenly."""
+    """Write clips and a picture of a moving square, and questions distributed evenly over the clips."""
     from PIL import Image
 
     side = size.tower["image_size"]
@@ -152,7 +152,7 @@ def _write_clip(path: Path, number: int, side: int) -> None:
 
 
 def _picture(index: int, number: int, side: int) -> Any:
-    """RGB ``frame_YXC``: a square on a gradient, elsewhere in each frame and differently in each clip."""
+    """Return RGB ``frame_YXC``: a square on a gradient, at a place that depends on the frame and the clip."""
     import numpy as np
 
     y, x = np.mgrid[:side, :side]
@@ -174,7 +174,7 @@ def _question(number: int, clip: str) -> dict[str, Any]:
 
 
 def conversations(folder: Path, media: tuple[str | None, ...]) -> list[Any]:
-    """One sample for each entry: about the clip, about the picture, or about nothing (``None``)."""
+    """Return one sample per entry: about the clip, about the picture, or about nothing (``None``)."""
     from vlframe import Media, Sample, Turn
 
     question = "what does the square do first, and which way does it move then?"

@@ -1,10 +1,10 @@
-"""The same three pieces of work on a GPU: time and memory of our path beside the official style.
+"""The same three cases on a GPU: time and memory of our path compared with the official style.
 
     python experiments/performance/gpu.py [--repeats N] [--small] [--device cpu]
 
-Each side has a process of its own. The outputs are compared in float32 first; then the work is timed in bf16 autocast,
-from one synchronised moment to the next. Peak memory is the most that torch had allocated, weights and optimizer
-included. Nothing is recomputed in the backward pass.
+Each side has its own process. The outputs are compared in float32 first; then the work is timed in bf16 autocast,
+between device synchronisations. Peak memory is the most that torch had allocated, weights and optimizer included.
+Nothing is recomputed in the backward pass.
 """
 
 import argparse
@@ -24,7 +24,10 @@ from typing import Any
 import numpy as np
 from agree import differences
 from composition import SIZES, write_media
-from table import TITLES, write_readme
+from table import TITLES
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import write_between
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("ours", "reference")
@@ -34,7 +37,7 @@ WARM = 3
 
 
 def worker(side: str, size: str, repeats: int, device: str, folder: Path) -> None:
-    """One side of every case: outputs into the folder, figures as a line of JSON at the end."""
+    """Run one side of every case: outputs into the folder, figures as a line of JSON at the end."""
     import torch
     from cases import CASES
 
@@ -71,7 +74,7 @@ def _timed(case: Any, repeats: int, device: str) -> dict[str, float]:
 
 
 def measure(size: str, repeats: int, device: str) -> dict[str, dict[str, dict[str, float]]]:
-    """Figures by side and case. Exits with the differences where outputs are not equal."""
+    """Return figures by side and case. Exits with the differences if outputs are not equal."""
     with tempfile.TemporaryDirectory() as folder:
         write_media(SIZES[size], Path(folder))
         found = {}
@@ -134,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(results))
     if not chosen.small:
         chosen.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        write_readme(HERE / "README.md", table(results), MARKS)
+        write_between(HERE / "README.md", table(results), MARKS)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Our path beside the official style of driving the same model: time and memory, with equal outputs.
+"""Our path compared with the official style of running the same model: time and memory, with equal outputs.
 
     python experiments/performance/measure.py [--only NAME] [--repeats N] [--small]
 
-Each side of a case lives in a process of its own; they run in turn (ours, reference, ours, reference, …), and the
-medians are reported. The outputs of the first runs are compared before anything is said about their cost.
+Each side of a case has its own process; they run in turn (ours, reference, ours, reference, …), and the medians are
+reported. The outputs of the first runs are compared before any cost is reported.
 """
 
 from __future__ import annotations
@@ -27,26 +27,29 @@ import numpy as np
 from agree import differences
 from composition import SIZES, write_media
 from startup import measure_startup
-from table import TITLES, tables, write_readme
+from table import TITLES, tables
 from worker import THREADS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import write_between
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("ours", "reference")
 REPEATS = {"text_step": 5, "image_forward": 7, "media_step": 3, "evaluation": 3, "startup": 15}
-# The first run of a process allocates and warms caches, so it does not count, but where it is itself a long series.
+# The first run of a process allocates and warms caches, so it is not counted, unless it is itself a long series.
 FIRST_COUNTS = ("evaluation",)
-# Two more processes give freed memory back at once (mallopt(3)), so that their peak is what the work needs together and
-# not what the C library keeps for later. That costs time, so nothing is timed in them.
+# Two more processes return freed memory at once (mallopt(3)), so their peak is the memory in use at one moment, without
+# what the C library keeps for later. That takes time, so nothing is timed in them.
 NEEDED_MEMORY = ("media_step",)
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 SHOWN = 8
 
 
 class Worker:
-    """A process that runs one side when told to."""
+    """A process that runs one side on request."""
 
     def __init__(self, case: str, side: str, size: str, folder: Path, settings: Mapping[str, str]) -> None:
-        # A thread that waits sleeps, so that CPU seconds are work even when the machine is shared.
+        # Waiting threads sleep, so that CPU seconds are work even when the machine is shared.
         environment = {
             **os.environ,
             **settings,
@@ -85,7 +88,7 @@ class Worker:
 
 
 def measure_case(name: str, size: str, repeats: int, folder: Path) -> dict[str, Any]:
-    """Medians of both sides. Exits with a list of the differences where their outputs differ."""
+    """Return the medians of both sides. Exits with a list of the differences if their outputs differ."""
     with ExitStack() as stack:
         workers = {side: stack.enter_context(Worker(name, side, size, folder, {})) for side in SIDES}
         for worker in workers.values():
@@ -108,7 +111,7 @@ def measure_case(name: str, size: str, repeats: int, folder: Path) -> dict[str, 
 
 
 def _needed_memory(name: str, side: str, size: str, folder: Path) -> float:
-    """Megabytes of a second run, when the optimizer has its states; it is the same every time."""
+    """Measure the megabytes of a second run, when the optimizer has its states; they do not vary."""
     with Worker(name, side, size, folder, GIVE_BACK) as worker:
         worker.ready()
         worker.run()
@@ -161,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(text)
     if not chosen.small:
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        write_readme(HERE / "README.md", text)
+        write_between(HERE / "README.md", text)
 
 
 if __name__ == "__main__":

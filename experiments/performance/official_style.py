@@ -1,9 +1,9 @@
-"""A vlframe composition, with its own weights, driven the way the official VideoLLaMA 2 code drives its model.
+"""A vlframe composition, with its own weights, run the way the official VideoLLaMA 2 code runs its model.
 
-What that code does, and what costs: an image is copied T times before the tower; a row without media gets a zero image,
-whose tokens are thrown away; every tower layer runs and every hidden state is kept, though the last but one is read;
-logits are computed for every position and copied for the loss; questions are asked one at a time, and a clip's features
-are computed again for each. The connector is timm's RegStage around a plain Conv3d, channels first, as there.
+What makes that code expensive: an image is copied T times before the tower; a row without media gets a zero image,
+whose tokens are thrown away; every tower layer runs and every hidden state is kept, although only the last but one is
+read; logits are computed for every position and copied for the loss; questions are asked one at a time, recomputing a
+clip's features for each. The connector is timm's RegStage around a plain Conv3d, channels first, as in that code.
 
 B batch, T frames, N = B * T, C colours, Y X pixels, H W patches, P tokens of a frame, D features, S sequence,
 E embedding, V vocabulary, M media tokens, R positions of all rows.
@@ -21,36 +21,43 @@ from timm.models.regnet import RegStage
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from vlframe.data.batch import UNLABELLED, Batch
+from vlframe.contracts.batch import Batch
 from vlframe.data.collate import Collate
 
 if TYPE_CHECKING:
-    from vlframe.data.prepare import Prepare
-    from vlframe.runs.session import Session
+    from vlframe.data.prepare import PreparedSamples
+    from vlframe.inference.pipeline import Pipeline
+
+UNLABELLED = -100
 
 
 class OfficialStyle(nn.Module):
-    """Takes over the parameters of a session's model. The tower's last layer is random: it runs and nobody reads it."""
+    """Use the parameters of a pipeline's model. The tower's last layer is random: it runs, but is not read."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
-        model = session.model
-        self.tower = _whole_tower(model.encoder, dict(session.config.encoder.architecture)).eval().requires_grad_(False)
-        self.connector = OfficialSTC(model.connector)
+        model = pipeline.model
+        self.tower = (
+            _whole_tower(model.parts["encoder"], dict(pipeline.config.encoder["architecture"]))
+            .eval()
+            .requires_grad_(False)
+        )
+        self.connector = OfficialSTC(model.parts["connector"])
         self.llm = model.llm
-        self.pixels = model.encoder.pixels
-        self.frames = model.frames
+        self.pixels = model.parts["encoder"].pixels
+        self.frames = pipeline.budget.frames
 
     def loss(self, batch: Batch, pixels: Sequence[Tensor]) -> Tensor:
-        """The mean over supervised tokens. ``pixels``: normalised ``pixels_TCYX`` of each row, T = 1 for an image."""
+        """Return the mean over supervised tokens. ``pixels``: normalised ``pixels_TCYX`` of each row, images T = 1."""
         embeds_BSE = self.splice(batch, self.encode(pixels))
-        logits_BSV = self.llm.lm(inputs_embeds=embeds_BSE, attention_mask=batch.mask_BS, use_cache=False).logits.float()
+        mask_BS = batch.layout.mask_BS
+        logits_BSV = self.llm.lm(inputs_embeds=embeds_BSE, attention_mask=mask_BS, use_cache=False).logits.float()
         shifted_RV = logits_BSV[:, :-1].contiguous().view(-1, logits_BSV.shape[-1])
-        targets_R = batch.labels_BS[:, 1:].contiguous().view(-1)
+        targets_R = labels(batch)[:, 1:].contiguous().view(-1)
         return F.cross_entropy(shifted_RV, targets_R, ignore_index=UNLABELLED)
 
     def encode(self, pixels: Sequence[Tensor]) -> Tensor:
-        """``tokens_BME``, all rows at once, an image as a clip of equal frames."""
+        """Return ``tokens_BME``, all rows at once, with an image as a clip of equal frames."""
         clips = [item.expand(self.frames, -1, -1, -1) if len(item) == 1 else item for item in pixels]
         with torch.no_grad():
             states = self.tower(torch.cat(clips), output_hidden_states=True).hidden_states
@@ -59,10 +66,12 @@ class OfficialStyle(nn.Module):
         return self.connector(patches_NPD.unflatten(1, (side, side)).unflatten(0, (len(clips), self.frames)))
 
     def splice(self, batch: Batch, tokens_BME: Tensor) -> Tensor:
-        """Row by row: text, media, text; of a row without media, the tokens of its zero image are cut to nothing."""
+        """Splice text, media, text row by row; for a row without media, cut the tokens of its zero image to nothing."""
         rows = []
-        for ids_S, tokens_ME in zip(batch.ids_BS, tokens_BME, strict=True):
-            places = (ids_S < 0).nonzero().flatten().tolist()
+        waiting_BS = torch.zeros_like(batch.layout.mask_BS).flatten()
+        waiting_BS[batch.slots_N] = True
+        for ids_S, tokens_ME, waiting_S in zip(batch.ids_BS, tokens_BME, waiting_BS.view_as(batch.ids_BS), strict=True):
+            places = waiting_S.nonzero().flatten().tolist()
             if places:
                 assert len(places) == len(tokens_ME)
                 before, after = self.llm.embed(ids_S[: places[0]]), self.llm.embed(ids_S[places[-1] + 1 :])
@@ -71,22 +80,29 @@ class OfficialStyle(nn.Module):
                 rows.append(torch.cat([self.llm.embed(ids_S), tokens_ME[:0]]))
         return torch.stack(rows)
 
-    def ask(self, rows: Prepare, new_tokens: int) -> Iterator[tuple[str, Tensor]]:
-        """The id of each question with the ids_G of its answer, one question at a time."""
+    def ask(self, rows: PreparedSamples, new_tokens: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield the id of each question with the ids_G of its answer, one question at a time."""
         collate = Collate(left=True)
         for index in range(len(rows)):
             batch = collate([rows[index]])
-            pixels = [self.pixels.normalise(item.tensor) for item in batch.media]
+            pixels = [self.pixels.normalise(file.tensor) for file in batch.files]
             embeds_BSE = self.splice(batch, self.encode(pixels))
-            yield batch.samples[0], self.llm.generate(embeds_BSE, batch.mask_BS, max_new_tokens=new_tokens)[0]
+            yield batch.samples[0], self.llm.generate(embeds_BSE, batch.layout.mask_BS, max_new_tokens=new_tokens)[0]
 
     def zero_image(self) -> Tensor:
-        """What a row without media gets."""
+        """Return the zero image of a row without media."""
         return torch.zeros(1, 3, self.pixels.size, self.pixels.size)
 
 
+def labels(batch: Batch) -> Tensor:
+    """Return ``labels_BS``: the id of each supervised token at its position."""
+    labels_P = torch.full_like(batch.ids_BS, UNLABELLED).flatten()
+    labels_P[batch.taught_L + 1] = batch.targets_L
+    return labels_P.view_as(batch.ids_BS)
+
+
 class OfficialSTC(nn.Module):
-    """The forward of the official connector on the parameters of ours, which have the same names."""
+    """The forward pass of the official connector on the parameters of ours, which have the same names."""
 
     def __init__(self, ours: Any) -> None:
         super().__init__()
@@ -124,7 +140,7 @@ def _regstage(ours: Any) -> RegStage:
 
 
 def _whole_tower(ours: Any, architecture: dict[str, Any]) -> CLIPVisionModel:
-    """All layers of the architecture: ours, and behind them those that ours does not build."""
+    """Build all layers of the architecture: ours, followed by those that ours omits."""
     tower = CLIPVisionModel(CLIPVisionConfig(**architecture))
     tower.embeddings = ours.embeddings
     tower.pre_layrnorm = ours.pre_layrnorm

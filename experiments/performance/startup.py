@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, beside Python doing nothing."""
+"""Response time of the command line, compared with Python doing nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALLOWED = {"vlframe --help": 0.15, "vlframe list": 0.3}  # seconds above ``pytho
 
 
 def measure_startup(repeats: int) -> dict[str, Any]:
-    """Medians over interleaved runs, in seconds; the first run of each fills the disk cache and does not count."""
+    """Return medians over interleaved runs, in seconds; the first of each fills the disk cache, uncounted."""
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for _ in range(repeats + 1):
         for name, command in COMMANDS.items():
@@ -32,7 +32,7 @@ def measure_startup(repeats: int) -> dict[str, Any]:
 
 
 def _run(command: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of a process from its start to its end."""
+    """Measure wall and CPU seconds of a process from start to end."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

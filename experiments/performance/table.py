@@ -1,7 +1,8 @@
-"""Figures to the tables of the README, with what the study asks for beside what was found."""
+"""Format the figures as the tables of the README, with the targets beside the measurements."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 
 from startup import ALLOWED
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import table
+
 TITLES = {
     "text_step": "training step, 2 text-only rows",
     "image_forward": "tower and connector, 1 image",
     "media_step": "training step, 1 video row and 1 image row",
     "evaluation": "{questions} multiple-choice questions, {clips} clips",
 }
-MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on ours / reference of one figure; as a factor it reads the other way round."""
+    """A bound on ours / reference for one figure; given as a factor, it is inverted."""
 
     case: str
     figure: str
@@ -47,18 +50,10 @@ FIGURES = {"wall": "wall s", "cpu": "CPU s", "needed": "peak MB", "peak": "peak 
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Markdown: both sides of every case, the targets, the command line, and what it was measured on."""
+    """Return Markdown: both sides of every case, the targets, the command line, and the machine."""
     parts = [_cases(results["cases"]), _targets(results["cases"])] if results["cases"] else []
     parts += [_startup(results["startup"])] if results["startup"] else []
     return "\n\n".join([*parts, *_machines(results["machines"])])
-
-
-def write_readme(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
-    """Replace what stands between the markers."""
-    start, end = marks
-    readme = path.read_text(encoding="utf-8")
-    before, after = readme.split(start)[0], readme.split(end)[1]
-    path.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def _cases(cases: dict[str, Any]) -> str:
@@ -79,7 +74,7 @@ def _cases(cases: dict[str, Any]) -> str:
                     f"{case['repeats']}" if figure == "wall" else "",
                 ]
             )
-    return _markdown(["case", "", "ours", "official style", "ours / official style", "repetitions"], rows)
+    return table(["case", "", "ours", "official style", "ours / official style", "repetitions"], rows)
 
 
 def _targets(cases: dict[str, Any]) -> str:
@@ -90,7 +85,7 @@ def _targets(cases: dict[str, Any]) -> str:
             found, held = target.found(case)
             figure = "questions per second" if target.case == "evaluation" else FIGURES[target.figure]
             rows.append([TITLES[target.case].format(**case["size"]), figure, target.asked, found, _yes(held)])
-    return _markdown(["target", "figure", "asked", "found", "held"], rows)
+    return table(["target", "figure", "asked", "found", "held"], rows)
 
 
 def _startup(runs: dict[str, Any]) -> str:
@@ -101,11 +96,11 @@ def _startup(runs: dict[str, Any]) -> str:
         bound = ALLOWED.get(name)
         asked, held = (f"{bound:g} s", _yes(above <= bound)) if bound else ("", "")
         rows.append([f"`{name}`", f"{figures['wall']:.3f}", f"{figures['cpu']:.3f}", f"{above:.3f}", asked, held])
-    return _markdown(["command", "wall s", "CPU s", "above python, wall s", "asked", "held"], rows)
+    return table(["command", "wall s", "CPU s", "above python, wall s", "asked", "held"], rows)
 
 
 def _machines(machines: dict[str, dict[str, str]]) -> Iterator[str]:
-    """What each measurement was made on; those of one command together."""
+    """Describe the machine of each measurement; those of one command together."""
     together: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for name, machine in machines.items():
         together.setdefault(tuple(machine.items()), []).append(name)
@@ -115,8 +110,3 @@ def _machines(machines: dict[str, dict[str, str]]) -> Iterator[str]:
 
 def _yes(held: bool) -> str:
     return "yes" if held else "**no**"
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""One side of one case in a process of its own: a line on the input runs it once, a line of JSON says what that took.
+"""Run one side of one case in its own process: a line on stdin runs it once, a line of JSON reports the cost.
 
 The measuring script starts it, as ``worker.py CASE SIDE SIZE FOLDER``. Outputs of the first run are left in the folder.
 """
@@ -38,7 +38,7 @@ def main(name: str, side: str, size: str, folder: Path) -> None:
 
 
 def forget_peak() -> None:
-    """Linux keeps the largest resident size of a process until it is told to start again (proc(5))."""
+    """Reset the peak: Linux keeps the largest resident size of a process until it is reset (proc(5))."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""The main job, end to end: train on generated clips, evaluate, train the same model blind, ask about a clip.
+"""The main task, end to end: train on generated clips, evaluate, train the same model blind, ask about a clip.
 
 make demo        or        .venv/bin/python experiments/quickstart/demo.py [--experiment quickstart_av]
 """
@@ -10,27 +10,45 @@ import time
 from pathlib import Path
 
 from vlframe.cli import main as command_line
+from vlframe.evaluation.scores import Evaluation, Scores
+from vlframe.table import render
 
 EXPERIMENTS = {
-    # experiment: (what the control is not given, the name of that control, what the answer at the end is about)
+    # experiment: (media withheld from the control, the control's name, the topic of the final question)
     "quickstart": ("video", "blind", "direction"),
     "quickstart_av": ("audio", "deaf", "sound"),
 }
 
 
 def vlframe(*arguments: str) -> None:
-    """The command as it would be typed; all of them in this process, so that torch is imported once."""
+    """Run the command as it would be typed; all of them in this process, so that torch is imported once."""
     print(f"\n$ vlframe {' '.join(arguments)}", flush=True)
     if code := command_line(arguments):
         sys.exit(code)
 
 
 def newest(folder: Path) -> Path:
-    return max((path for path in folder.iterdir() if (path / "metrics.json").is_file()), key=lambda path: path.name)
+    return max((path for path in folder.iterdir() if (path / "scores.json").is_file()), key=lambda path: path.name)
 
 
-def scores(run: Path) -> dict[str, float]:
-    return json.loads((run / "metrics.json").read_text())
+def scores(run: Path) -> Scores:
+    return Evaluation.from_tree(json.loads((run / "scores.json").read_text())).first
+
+
+def comparison(ours: Scores, theirs: Scores, control: str) -> str:
+    """Return a line for each category, and one for all."""
+    lacking = dict(theirs.seeing.named())
+    rows = [
+        {
+            "category": name or "all",
+            "accuracy": f"{item.primary.value:.3f}",
+            "95 %": f"{item.primary.low:.3f}-{item.primary.high:.3f}",
+            f"trained {control}": f"{lacking[name].primary.value:.3f}",
+            "chance": f"{item.chance:.3f}",
+        }
+        for name, item in ours.seeing.named()
+    ]
+    return render(rows)
 
 
 def main() -> None:
@@ -54,14 +72,9 @@ def main() -> None:
     sound = ["sound=true"] if "<audio>" in first["question"] else []
     question = first["question"].splitlines()[-1]
     vlframe("predict", f"run={seeing}", f"media={files[0]}", f"prompt={question!r}", *sound)
-    print(f"(the right answer is {first['answer']})")
+    print(f"(the right answer is {first['answers'][0]})")
 
-    print(f"\n{'category':12} {'accuracy':>8} {control:>8} {'chance':>8}")
-    ours, theirs = scores(seeing), scores(lacking)
-    for key in [key for key in ours if key == "accuracy" or key.startswith("accuracy/")]:
-        name = key.removeprefix("accuracy").removeprefix("/") or "all"
-        chance = ours["chance" + key.removeprefix("accuracy")]
-        print(f"{name:12} {ours[key]:8.3f} {theirs[key]:8.3f} {chance:8.3f}")
+    print("\n" + comparison(scores(seeing), scores(lacking), control))
     print(f"{time.perf_counter() - started:.0f} s in all; the runs are {seeing} and {lacking}")
 
 

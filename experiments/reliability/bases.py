@@ -1,4 +1,4 @@
-"""Small good files of every kind that is claimed, for the study to damage."""
+"""Small good files of every supported type, for the study to damage."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ RATE = 48000
 
 @dataclass(frozen=True)
 class Base:
-    """A good file; ``reads`` of ``frames``, ``sound``, ``image`` are what is asked of it and of what is made of it."""
+    """A good file; ``reads`` (``frames``, ``sound``, ``image``) is what is read from it and its damaged copies."""
 
     path: Path
     codec: str
@@ -84,7 +84,7 @@ def write_bases(folder: Path) -> list[Base]:
 
 
 def write_oddities(folder: Path) -> dict[str, Path]:
-    """What is asked of ``path`` and must be refused, by what it is."""
+    """Write files that must be refused; return their paths by description."""
     made: dict[str, Callable[[Path], None]] = {
         "an empty file": lambda path: path.write_bytes(b"") and None,
         "a folder": lambda path: path.mkdir(),
@@ -104,7 +104,7 @@ def write_oddities(folder: Path) -> dict[str, Path]:
 
 
 def _no_frames(path: Path) -> None:
-    """A container with a video stream and nothing in it."""
+    """Write a container with an empty video stream."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"

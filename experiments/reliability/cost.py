@@ -1,4 +1,4 @@
-"""What it costs to decode in another process."""
+"""Measure the cost of decoding in a separate process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from vlframe.media.images import load_image
 from vlframe.media.process import ReaderProcess
-from vlframe.registry import Registry
+from vlframe.registry.registry import Registry
 
 FRAMES = 150
 WANTED = [round((part + 0.5) * (FRAMES - 1) / 8) for part in range(8)]
@@ -22,7 +22,7 @@ REPEATS = 15
 
 
 def cost(registry: Registry) -> list[list[str]]:
-    """Rows of what is read, and milliseconds without and with the process; the two take turns."""
+    """Return rows of what is read, and milliseconds without and with the process; the two alternate."""
     reader = registry.build("reader", {"name": "auto"})
     with tempfile.TemporaryDirectory() as folder:
         small = write_clip(Path(folder), ClipSpec("small.mp4", frames=FRAMES, height=360, width=640))

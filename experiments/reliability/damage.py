@@ -1,4 +1,4 @@
-"""Ways a file goes bad."""
+"""Ways to damage a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = (
 
 
 def damaged(content: bytes, suffix: str, other: bytes, rng: np.random.Generator) -> Iterator[tuple[str, str, bytes]]:
-    """``(kind, suffix, content)`` of every damaged file that is made of a good one."""
+    """Yield ``(kind, suffix, content)`` of every damaged copy of a good file."""
     size = len(content)
     for share in TRUNCATIONS:
         yield "truncated", suffix, content[: min(size - 1, int(size * share))]

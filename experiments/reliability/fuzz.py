@@ -1,9 +1,9 @@
-"""Damaged files of every kind, through every reader, each in a process that can be killed.
+"""Read damaged files of every type, through every reader, each in a process that can be killed.
 
     python experiments/reliability/fuzz.py [--seed 0] [--only NAME] [--keep FOLDER] [--no-report]
 
-A damaged file is read like a good one: its description, all of its frames, its sound. What comes out is compared with
-what the good file gives. The figures go into README.md, between its markers.
+A damaged file is read like a good one: its metadata, all of its frames, its sound. The output is compared with that of
+the good file. The figures go into README.md, between its markers.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ import numpy as np
 from bases import RATE, Base, write_bases, write_oddities
 from cost import cost
 from damage import damaged
-from report import tables, write_readme
+from report import tables
 
 from vlframe import MediaError
 from vlframe.media.process import ReaderProcess
-from vlframe.registry import Registry
+from vlframe.registry.registry import Registry
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import write_between
 
 HERE = Path(__file__).resolve().parent
 READERS = ("auto", "decord", "pyav")
@@ -58,7 +61,7 @@ class Outcome:
 
 
 def make(folder: Path, seed: int, only: str | None) -> tuple[list[Base], list[Damaged], dict[str, Path]]:
-    """Good files, what was made of them, and files that were never good."""
+    """Write good files, their damaged copies, and files that were never good."""
     rng = np.random.default_rng(seed)
     (folder / "good").mkdir()
     (folder / "bad").mkdir()
@@ -83,7 +86,7 @@ def read(reader: Any, path: Path, what: str) -> np.ndarray:
 
 
 def result_of(reader: Any, path: Path, what: str, good: np.ndarray | None) -> tuple[str, str]:
-    """How a read ended, and in which words."""
+    """Return how a read ended, and its message."""
     try:
         with reader.one_file():
             found = read(reader, path, what)
@@ -91,7 +94,7 @@ def result_of(reader: Any, path: Path, what: str, good: np.ndarray | None) -> tu
         words = str(error).removeprefix(str(path))
         result = "hung" if "took longer" in words else "crashed" if "the decoder crashed" in words else "refused"
         return result, words
-    except RuntimeError as error:  # not the file's fault, says the reader: so it is the reader's
+    except RuntimeError as error:  # the reader raises this for its own faults, not the file's
         return "fault", str(error)
     if good is None:
         return "different", f"{found.shape} of nothing"
@@ -101,7 +104,7 @@ def result_of(reader: Any, path: Path, what: str, good: np.ndarray | None) -> tu
 
 
 def study(reader: Any, name: str, bases: list[Base], files: list[Damaged], odd: dict[str, Path]) -> Iterator[Outcome]:
-    """Every file through one reader. A good file that a reader refuses (decord does) leaves its damaged ones out."""
+    """Read every file through one reader. If it refuses a good file (decord does), its damaged copies are left out."""
     good: dict[tuple[Path, str], np.ndarray] = {}
     for base in bases:
         for what in base.reads:
@@ -122,7 +125,7 @@ def study(reader: Any, name: str, bases: list[Base], files: list[Damaged], odd: 
 MEMORY = """
 import sys, pathlib
 from vlframe import MediaError
-from vlframe.registry import Registry
+from vlframe.registry.registry import Registry
 reader = Registry.installed().build("reader", {"name": sys.argv[1]})
 files = sorted(pathlib.Path(sys.argv[2]).rglob("*.*"))
 def resident():
@@ -143,7 +146,7 @@ print(warm, resident())
 
 
 def memory(name: str, folder: Path) -> tuple[int, int]:
-    """Resident MB of a process that has met every file once, and after 1000 opens more."""
+    """Return the resident MB of a process that has read every file once, and after 1000 more opens."""
     command = [sys.executable, "-c", MEMORY, name, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=os.environ)
     if done.returncode:
@@ -182,7 +185,7 @@ def main() -> None:
     text = tables(outcomes, sizes, seconds, [] if given.only else cost(registry), given.seed)
     print(text)
     if not given.no_report and not given.only:
-        write_readme(HERE / "README.md", text)
+        write_between(HERE / "README.md", text)
     if any(item.result == "fault" for item in outcomes):
         raise SystemExit("a reader failed with an error that is not about the file")
 

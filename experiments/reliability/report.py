@@ -1,9 +1,10 @@
-"""Outcomes to the tables of the README."""
+"""Format outcomes as the tables of the README."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -11,7 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-START, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import table
+
 RESULTS = {
     "same": "the same",
     "refused": "refused",
@@ -30,7 +33,7 @@ def tables(
     cost: Sequence[Sequence[str]],
     seed: int,
 ) -> str:
-    """Markdown: by reader, by kind of damage, and who passes what on in silence."""
+    """Return Markdown: by reader, by kind of damage, and which damage is accepted silently."""
     pyav = [item for item in outcomes if item.reader == "pyav"]
     flips = [item for item in pyav if item.kind == "bits flipped"]
     cut = [item for item in pyav if item.kind == "truncated"]
@@ -46,19 +49,12 @@ def tables(
             _counted("file", flips, _name),
             "Truncated files that are not refused, `pyav`:",
             _counted("file", [item for item in cut if item.result != "refused"], _name),
-            _markdown(["reader", "resident MB, warm", "1000 opens later", "growth", "seconds for all"], memory),
+            table(["reader", "resident MB, warm", "1000 opens later", "growth", "seconds for all"], memory),
             "What the process costs (`media.timeout`), median of 15:",
-            _markdown(["read", "here, ms", "in the process, ms"], [list(row) for row in cost]),
+            table(["read", "here, ms", "in the process, ms"], [list(row) for row in cost]),
             "\n".join(f"- {line}" for line in _about(seed)),
         ]
     )
-
-
-def write_readme(path: Path, text: str) -> None:
-    """Replace what stands between the markers."""
-    readme = path.read_text(encoding="utf-8")
-    before, after = readme.split(START)[0], readme.split(END)[1]
-    path.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def _name(item: Any) -> str:
@@ -66,7 +62,7 @@ def _name(item: Any) -> str:
 
 
 def _counted(head: str, outcomes: Iterable[Any], key: Any) -> str:
-    """A line for each value of ``key``, a column for each result."""
+    """Return a line for each value of ``key``, with a column for each result."""
     counts: dict[str, Counter[str]] = {}
     for item in outcomes:
         counts.setdefault(key(item), Counter())[item.result] += 1
@@ -74,7 +70,7 @@ def _counted(head: str, outcomes: Iterable[Any], key: Any) -> str:
         [name, str(sum(count.values())), *(str(count[result] or "") for result in RESULTS)]
         for name, count in counts.items()
     ]
-    return _markdown([head, "reads", *RESULTS.values()], rows)
+    return table([head, "reads", *RESULTS.values()], rows)
 
 
 def _about(seed: int) -> Iterable[str]:
@@ -85,8 +81,3 @@ def _about(seed: int) -> Iterable[str]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("vlframe", "av", "decord", "pillow"))
     yield f"versions: Python {platform.python_version()}, {packages}, libavcodec {codec}"
     yield f"machine: {platform.machine()}, {os.cpu_count()} cores"
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -3,11 +3,11 @@
     .venv/bin/python experiments/reliability/soak.py --kills 50
 
 A leg is a process that begins the run or resumes it. One leg in three is killed at a moment drawn uniformly between its
-start and ``AHEAD`` steps after the place where it goes on; the others at one drawn uniformly over the time of that many
-steps, counted from the first. So processes end in their imports, while parts are built or read, inside a step, while a
-checkpoint is written, between stages, in the evaluation. When a run is done it is compared with one that was never
+start and ``AHEAD`` steps after the point where it resumes; the others at one drawn uniformly over the time of that many
+steps, counted from the first. So processes are killed during imports, while parts are built or read, inside a step,
+while a checkpoint is written, between stages, in the evaluation. A finished run is compared with one that was never
 disturbed, and the next begins, until there were enough kills. One leg in ``COLD_EVERY`` is ``python -m vlframe``; the
-others are forked from a process that has imported torch already, and are killed no less.
+others are forked from a process that has already imported torch, and are killed in the same way.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, git_commit
 from vlframe.table import markdown
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import write_between
+
+HERE = Path(__file__).resolve().parent
 PAGE, RESULT = HERE / "README.md", HERE / "soak.json"
-START, END = "<!-- soak -->", "<!-- end of soak -->"
+MARKS = ("<!-- soak -->", "<!-- end of soak -->")
 COLD_EVERY = 8
 AHEAD = 8  # steps
 IMPORTED = [  # by the process that legs are forked from
-    "vlframe.app", "vlframe.training.run", "vlframe.evaluation.run", "peft", "torchaudio", "vlframe_causal_lm.model",
-    "vlframe_vit_tiny.encoder", "vlframe_stc.connector", "vlframe_conversations.dataset", "vlframe_readers.auto",
-    "vlframe_benchmarks.exact_match",
+    "vlframe.composer.compose", "vlframe.training.run", "vlframe.evaluation.run", "peft", "torchaudio",
+    "vlframe_causal_lm.model", "vlframe_vit_tiny.encoder", "vlframe_stc.connector", "vlframe_conversations.dataset",
+    "vlframe_readers.pyav", "vlframe_benchmarks.exact_match",
 ]  # fmt: skip
 WORDS = ["red", "green", "blue", "left", "right", "up"]
 TINY = [
@@ -50,7 +53,8 @@ TINY = [
     "llm.architecture.hidden_size=48", "llm.architecture.intermediate_size=64",
     "llm.architecture.num_attention_heads=4", "trainer.progress=false", "trainer.log_every=1", "trainer.threads=1",
     "trainer.checkpoint_every=2", "trainer.accelerator=cpu", "dataset=conversations",
-    "+stage@stages.full=tune", "stages.full.steps=8", "stages.full.batch_size=2", "stages.full.accumulate=2",
+    "+stage@stages.full=tune", "stages.full.steps=8", "stages.full.batch_size=2",
+    "stages.full.accumulate_grad_batches=2",
     "+stage@stages.adapters=tune_lora", "stages.adapters.steps=8", "stages.adapters.batch_size=3",
     "stages.adapters.llm.lora.rank=2", "stages.adapters.llm.lora.dropout=0.2",
 ]  # fmt: skip
@@ -58,26 +62,26 @@ TINY = [
 
 @dataclass
 class Leg:
-    """One process, as it was found dead."""
+    """The state of one process after it was killed."""
 
     cold: bool
     after: float  # seconds from its start to its end
     killed: bool
     where: str
-    step: int  # of the run, in its newest checkpoint
+    step: int  # step of the run in its newest checkpoint
     half_written: int  # checkpoints it was writing
 
 
 @dataclass
 class Soak:
-    """What has happened so far."""
+    """Everything recorded so far."""
 
     place: Path
     arguments: list[str]
     generator: random.Random
     legs: list[Leg] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
-    # cold or not -> seconds from the start to AHEAD steps on, and from the first step to there
+    # cold or not -> seconds from the start to AHEAD steps on, and from the first step to that point
     spans: dict[bool, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -86,7 +90,7 @@ class Soak:
 
 
 def soak(kills: int, seed: int, place: Path, cold_every: int = COLD_EVERY) -> dict[str, Any]:
-    """Kill at least ``kills`` processes; what came of the runs they were."""
+    """Kill at least ``kills`` processes; return the results of their runs."""
     began = time.perf_counter()
     manifest = write_manifest(place)
     paths = [f"dataset.path={manifest}", "benchmark=exact_match_file", f"benchmark.dataset.path={manifest}"]
@@ -104,7 +108,7 @@ def soak(kills: int, seed: int, place: Path, cold_every: int = COLD_EVERY) -> di
 
 
 def write_manifest(place: Path) -> Path:
-    """Questions about single-colour images, and some about nothing."""
+    """Write questions about single-colour images, and some without media."""
     from PIL import Image
 
     rows = []
@@ -121,7 +125,7 @@ def write_manifest(place: Path) -> Path:
 
 
 def measured_run(state: Soak, name: str, cold: bool) -> RunFolder:
-    """A run that nobody disturbs; how long a leg takes to its first steps is learned from it."""
+    """Run undisturbed, and measure how long a leg takes to its first steps."""
     began, first, seen = time.perf_counter(), 0.0, 0.0
     leg = start(state, [*state.arguments, f"name={name}"], name, cold)
     while leg.alive():
@@ -139,11 +143,11 @@ def measured_run(state: Soak, name: str, cold: bool) -> RunFolder:
 
 
 def killed_run(state: Soak, name: str, kills: int, cold_every: int) -> RunFolder:
-    """Start, kill, resume, until the run is done: by itself, or because there were enough kills."""
+    """Start, kill and resume until the run is done, by itself or because there were enough kills."""
     while True:
         folder = run_folder(state, name)
         words = [f"resume={folder.path}"] if folder else [*state.arguments, f"name={name}"]
-        if folder:  # how many processes read data changes nothing, and so may be another in each leg
+        if folder:  # the number of data workers does not change the result, so it may differ in each leg
             words.append(f"loader.workers={int(state.generator.random() < 0.25)}")
         cold = bool(cold_every) and len(state.legs) % cold_every == 0
         at_once = state.generator.random() < 1 / 3
@@ -167,7 +171,7 @@ def killed_run(state: Soak, name: str, kills: int, cold_every: int) -> RunFolder
 
 
 def found(folder: RunFolder | None, before: tuple, pid: int, cold: bool, after: float, killed: bool) -> Leg:
-    """What a dead process left."""
+    """Return what a killed process left."""
     half = len(list(folder.checkpoints.glob(f".*.{pid}"))) if folder else 0
     here = progress(folder)
     ends = sum(name.endswith("-end") for name in here[0])
@@ -194,7 +198,7 @@ def newest_of_stages(folder: RunFolder) -> list[Any]:
 
 
 def progress(folder: RunFolder | None) -> tuple[list[str], int]:
-    """The checkpoints there are, and how long the metrics are."""
+    """Return the existing checkpoints, and the length of the metrics."""
     if folder is None:
         return [], 0
     rows = folder.metrics_csv.read_text().count("\n") if folder.metrics_csv.is_file() else 0
@@ -211,7 +215,7 @@ def run_folder(state: Soak, name: str) -> RunFolder | None:
 
 @dataclass
 class Process:
-    """Either sort of leg."""
+    """A leg's process, forked or cold."""
 
     pid: int
     printed: Path
@@ -221,7 +225,7 @@ class Process:
     join: Callable[[], Any]
 
     def kill(self) -> bool:
-        """Whether it was the kill that ended it."""
+        """Kill it; return whether that ended it."""
         self.send_kill()
         self.join()
         return self.code() == -9
@@ -259,12 +263,12 @@ def _leg(words: list[str], place: str, printed: str) -> None:
     sys.exit(main(["train", *words]))
 
 
-# --- what came of it ---
+# --- results ---
 
 
 def compared(one: RunFolder, two: RunFolder) -> dict[str, Any]:
-    """How many things were compared, and how many differ."""
-    from vlframe.training.prove import compare
+    """Return how many things were compared, and how many differ."""
+    from vlframe.training.prove_resume import compare
 
     rows = compare(one, two, batches=False)
     different = {row["what"]: row["different"] for row in rows}
@@ -327,12 +331,6 @@ def report(result: dict[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def write_page(result: dict[str, Any], page: Path = PAGE) -> None:
-    before, _, rest = page.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{report(result)}\n{END}{after}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
@@ -341,7 +339,7 @@ def main() -> int:
     with TemporaryDirectory(prefix="soak-") as place:
         result = {"asked": arguments.kills, **soak(arguments.kills, arguments.seed, Path(place))}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    write_page(result)
+    write_between(PAGE, report(result), MARKS)
     print(report(result))
     return 0 if result["equal"] and not result["litter"] else 1
 

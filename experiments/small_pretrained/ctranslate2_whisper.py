@@ -1,4 +1,4 @@
-"""The encoder of a Whisper model from CTranslate2's format to transformers' names.
+"""Convert the encoder of a Whisper model from CTranslate2's format to transformers' names.
 
 The file: version, name of the specification, its revision, then for each variable its name, shape, type, size and
 bytes; little-endian, names with their length before and a zero byte after them (CTranslate2, model_spec.py, version 6).
@@ -38,7 +38,7 @@ NOT_WANTED = re.compile(
 
 
 def convert_encoder(source: Path, target: Path) -> None:
-    """``source`` is a model.bin; ``target`` becomes a folder that ``audio_encoder=whisper`` reads as its source."""
+    """Write the encoder of the model.bin ``source`` to the folder ``target``, for ``audio_encoder=whisper``."""
     tensors = {}
     for name, tensor in read(source):
         tensors |= renamed(name, tensor)
@@ -57,7 +57,7 @@ def convert_encoder(source: Path, target: Path) -> None:
 
 
 def renamed(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """One of their tensors under our names; none for the decoder. A name that no rule knows is an error."""
+    """Return one of their tensors under our names; {} for the decoder. A name without a rule is an error."""
     for pattern, replacement in NAMES.items():
         match = re.fullmatch(pattern, name)
         if match:
@@ -80,7 +80,7 @@ def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def read(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every variable of a model file."""
+    """Yield every variable of a model file."""
     with open(path, "rb") as file:
         version, name = _number(file, "I"), _text(file)
         if version != VERSION or name != "WhisperSpec":

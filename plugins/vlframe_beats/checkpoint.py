@@ -1,34 +1,22 @@
-"""A published BEATs checkpoint into our model; the names are the same."""
+"""Load a published BEATs checkpoint into our model; the names are the same."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vlframe import ConfigError, WeightsError, load_strict
+from vlframe import ConfigError, WeightsError, load_strict, read_pickle, read_tensors
 from vlframe_beats import BeatsParams
 
-# Fields that change what is computed without changing a shape, or that explain a shape better than a shape would.
-ARCHITECTURE = (
-    "input_patch_size",
-    "embed_dim",
-    "conv_bias",
-    "encoder_layers",
-    "encoder_embed_dim",
-    "encoder_ffn_embed_dim",
-    "encoder_attention_heads",
-    "conv_pos",
-    "conv_pos_groups",
-    "relative_position_embedding",
-    "num_buckets",
-    "max_distance",
-    "gru_rel_pos",
-    "deep_norm",
-)
+# Parameters that are not in a checkpoint's configuration, or that only change training.
+FREE = {
+    "source", "seconds", "pad", "dropout_input", "dropout", "attention_dropout", "activation_dropout",
+    "encoder_layerdrop", "layer_wise_gradient_decay_ratio",
+}  # fmt: skip
 FIXED = {"activation_fn": "gelu", "layer_norm_first": False}  # true of every published checkpoint
 PREDICTOR = "predictor."  # the classifier of sounds
 SHARED = re.compile(r"encoder\.layers\.[1-9]\d*\.self_attn\.(relative_attention_bias\.weight)")
@@ -36,9 +24,9 @@ FIRST = r"encoder.layers.0.self_attn.\1"
 
 
 def load(model: nn.Module, config: BeatsParams, source: Path) -> None:
-    """Fill ``model``. ConfigError: the checkpoint's configuration is not ours; WeightsError: its weights do not fit."""
+    """Fill ``model``. ConfigError if the checkpoint's configuration differs; WeightsError if its weights do not fit."""
     weights, theirs = _read(source)
-    ours = {name: getattr(config, name) for name in ARCHITECTURE} | FIXED
+    ours = {name: value for name, value in asdict(config).items() if name not in FREE} | FIXED
     wrong = [name for name in ours if name in theirs and theirs[name] != ours[name]]
     if wrong:
         told = "; ".join(f"{name} is {ours[name]!r}, there {theirs[name]!r}" for name in wrong)
@@ -48,7 +36,7 @@ def load(model: nn.Module, config: BeatsParams, source: Path) -> None:
 
 
 def own_weights(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Without the classifier, and with the position bias, listed under every block, once."""
+    """Drop the classifier, and keep only one copy of the position bias, which is listed under every block."""
     own = {key: value for key, value in weights.items() if not key.startswith(PREDICTOR) and not SHARED.fullmatch(key)}
     for key in filter(SHARED.fullmatch, weights):
         first = SHARED.sub(FIRST, key)
@@ -58,17 +46,12 @@ def own_weights(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and, where the file has it, configuration."""
+    """Return the weights and, if the file has it, the configuration."""
     if not source.is_file():
         raise WeightsError(f"beats: source is {source}, and there is no such file; give a .pt or .safetensors, or null")
     if source.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(source), {}
-    try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError) as error:  # broken, or more than weights and plain values
-        raise WeightsError(f"{source} cannot be read as weights: {error}") from error
+        return read_tensors(source), {}
+    content = read_pickle(source)
     if not isinstance(content, dict) or not {"cfg", "model"} <= content.keys():
         raise WeightsError(f"{source} is no BEATs checkpoint: it should hold 'cfg' and 'model'")
     return content["model"], dict(content["cfg"])

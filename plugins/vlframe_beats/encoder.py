@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vlframe import ConfigError, planning
+from vlframe import ConfigError, is_meta
 from vlframe_beats import BeatsParams
 from vlframe_beats.checkpoint import load
 from vlframe_beats.fbank import MELS, Fbank
@@ -16,10 +16,10 @@ FBANK_STD = 6.55582
 
 
 class Beats(nn.Module):
-    """Patches of the spectrogram through a transformer. Module names are those of the published checkpoints."""
+    """A transformer over patches of the spectrogram. Module names are those of the published checkpoints."""
 
     def __init__(self, **fields: Any) -> None:
-        """``fields`` are those of ``BeatsParams``, which is also what the parts below are built from."""
+        """Take the fields of ``BeatsParams``, from which the parts below are built as well."""
         super().__init__()
         config = BeatsParams(**fields)
         _check(config)
@@ -32,12 +32,20 @@ class Beats(nn.Module):
         self.post_extract_proj = nn.Linear(config.embed_dim, self.dim) if widens else nn.Identity()
         self.dropout_input = nn.Dropout(config.dropout_input)
         self.encoder = Transformer(config)
-        if config.source is not None and not planning():
+        if config.source is not None and not is_meta():
             load(self, config, Path(config.source))
 
     def steps(self, frames: int) -> int:
-        """Patches of time times patches of frequency; what does not fill a patch is dropped: 2998 frames give 1496."""
+        """Count time patches times frequency patches; incomplete patches are dropped: 2998 frames give 1496."""
         return (frames // self.patch) * (MELS // self.patch)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the transformer's blocks."""
+        return list(self.encoder.layers)
+
+    def intermediates(self, features_BFM: Tensor) -> dict[str, Tensor]:
+        """Return the kernel of the positional convolution and, if there is one, the position bias of attention."""
+        return self.encoder.intermediates(self.steps(features_BFM.shape[1]))
 
     def forward(self, features_BFM: Tensor) -> Tensor:
         normed_BFM = (features_BFM.float() - FBANK_MEAN) / (2 * FBANK_STD)

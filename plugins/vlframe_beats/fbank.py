@@ -1,4 +1,4 @@
-"""The sound front end of BEATs. L waveform samples, F audio frames, M mel bins."""
+"""The audio front end of BEATs. L waveform samples, F audio frames, M mel bins."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,9 +13,9 @@ HOP_SECONDS = 0.010
 
 @dataclass(frozen=True)
 class Fbank:
-    """Kaldi filter banks of 25 ms every 10 ms, of a waveform in the range of 16-bit integers.
+    """Kaldi filter banks of 25 ms every 10 ms, for a waveform in the range of 16-bit integers.
 
-    ``shortest`` is the number of frames that a sound is padded to at least, so that it fills a patch.
+    ``shortest`` is the number of frames to which a shorter sound is padded, so that it fills a patch.
     """
 
     seconds: float
@@ -24,7 +24,7 @@ class Fbank:
     sampling_rate: int = 16000
 
     def features(self, waveform_L: "Tensor") -> "Tensor":
-        """``features_FM``, not normalised: the model does that. A float64 waveform is not rounded before."""
+        """Return ``features_FM``, not normalised: the model does that. A float64 waveform is not rounded first."""
         import torch
         from torchaudio.compliance.kaldi import fbank
 

@@ -11,7 +11,7 @@ from vlframe_beats.attention import Attention, RelativePositionBias
 
 
 class Transformer(nn.Module):
-    """Convolutional positions, then post-norm blocks."""
+    """Convolutional position embeddings, then post-norm blocks."""
 
     def __init__(self, config: BeatsParams) -> None:
         super().__init__()
@@ -24,15 +24,19 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.encoder_layers))
         _initialise(self.layers, (8 * config.encoder_layers) ** -0.25 if config.deep_norm else 1.0)
-        if self.relative:  # all blocks share it; it is kept, and saved, with the first
-            self.layers[0].self_attn.relative_attention_bias = RelativePositionBias(
+        if self.relative:  # shared by all blocks; kept, and saved, with the first
+            self._first_attention.relative_attention_bias = RelativePositionBias(
                 config.num_buckets, config.encoder_attention_heads, config.max_distance
             )
+
+    @property
+    def _first_attention(self) -> Any:
+        return self.layers[0].self_attn
 
     def forward(self, steps_BAD: Tensor) -> Tensor:
         positions_BAD = self.pos_conv(steps_BAD.transpose(1, 2)).transpose(1, 2)
         steps_BAD = self.dropout(self.layer_norm(steps_BAD + positions_BAD))
-        bias_KAA = self.layers[0].self_attn.relative_attention_bias(steps_BAD.shape[1]) if self.relative else None
+        bias_KAA = self._bias(steps_BAD.shape[1])
         for layer in self.layers:
             if self.gradient_decay != 1.0:
                 steps_BAD = ScaleGradient.apply(steps_BAD, self.gradient_decay)
@@ -41,9 +45,19 @@ class Transformer(nn.Module):
             steps_BAD = layer(steps_BAD, bias_KAA)
         return steps_BAD
 
+    def intermediates(self, steps: int) -> dict[str, Tensor]:
+        """Return what ``forward`` computes from its weights for a sound of ``steps`` steps."""
+        bias_KAA = self._bias(steps)
+        convolution: Any = self.pos_conv[0]
+        inside = {"pos_conv_weight_effective": convolution.weight()}
+        return inside if bias_KAA is None else {**inside, "position_bias": bias_KAA}
+
+    def _bias(self, steps: int) -> Tensor | None:
+        return self._first_attention.relative_attention_bias(steps) if self.relative else None
+
 
 class Block(nn.Module):
-    """Attention and MLP; a norm follows each residual sum, whose shortcut weighs ``alpha`` (DeepNorm)."""
+    """Attention and MLP; a norm follows each residual sum, whose shortcut is scaled by ``alpha`` (DeepNorm)."""
 
     def __init__(self, config: BeatsParams) -> None:
         super().__init__()
@@ -66,7 +80,7 @@ class Block(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution over time, whose weight has a norm of its own at each of the W places of the kernel.
+    """A grouped convolution over time, with weight normalisation at each of the W kernel positions.
 
     The checkpoints hold it as ``weight_g`` (1, 1, W) and ``weight_v``: weight = g * v / |v|, |v| over all but W.
     """
@@ -85,13 +99,13 @@ class PositionalConvolution(nn.Module):
         return self.weight_g * self.weight_v * torch.rsqrt(squares + 1e-6)
 
     def forward(self, steps_BDA: Tensor) -> Tensor:
-        length = steps_BDA.shape[-1]  # an even kernel gives one step more, which is dropped
+        length = steps_BDA.shape[-1]  # an even kernel gives one extra step, which is dropped
         padding = self.width // 2
         return F.conv1d(steps_BDA, self.weight(), self.bias, padding=padding, groups=self.groups)[..., :length]
 
 
 class ScaleGradient(torch.autograd.Function):
-    """The identity; its gradient is multiplied by ``scale``."""
+    """The identity; multiplies its gradient by ``scale``."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, scale: float) -> Tensor:
@@ -104,7 +118,7 @@ class ScaleGradient(torch.autograd.Function):
 
 
 def _initialise(layers: nn.ModuleList, gain: float) -> None:
-    """Xavier; DeepNorm (Wang et al. 2022) makes the value path and the MLP smaller by ``gain``."""
+    """Apply Xavier initialisation; DeepNorm (Wang et al. 2022) scales the value path and the MLP by ``gain``."""
     for name, module in layers.named_modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight, 1.0 if name.endswith(("q_proj", "k_proj", "grep_linear")) else gain)

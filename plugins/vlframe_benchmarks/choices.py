@@ -1,4 +1,4 @@
-"""Read the option that a text chooses, strictly: one option beyond doubt, or none.
+"""Read the option that a text chooses, strictly: one unambiguous option, or none.
 
 The official evaluation scripts of the video benchmarks take the first capital letter of any word ("Do not know" is D)
 and, failing that, a fixed letter (VideoLLaMA 2, ``eval/*.py``). Here such texts are no answer.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 _OPEN, _CLOSE = r"[\(\[\{\"'*]", r"[\)\]\}\"'*]"
-# What people and models write before the answer proper. It may come twice: "The answer is option B".
+# Common phrases before the actual answer. They may be nested: "The answer is option B".
 LEAD = re.compile(
     r"(?:(?:so|thus|therefore|hence)\b,?\s*)?"
     r"(?:i (?:think|believe|would say)(?: that)?\s+)?"
@@ -25,23 +25,23 @@ LABELLED = re.compile(
     r"\s*(.+)",
     re.DOTALL,
 )
-# A letter that stands alone: a capital other than the article ("A ball") and the pronoun ("I see"), or "b)", "b.".
+# A letter on its own: a capital other than the article ("A ball") and the pronoun ("I see"), or "b)", "b.".
 CLAIM = re.compile(
     r"(?<![\w'])(?:(?!A\s+[a-z]|I(?:'|\s+[a-z]))[A-Z](?![\w'])|[a-z](?=[)\]]|[.:](?!\w)))",
 )
 
 
 def letters(options: Sequence[str]) -> str:
-    """The letters of the options, ``"ABCD"`` for four."""
+    """Return the letters of the options, ``"ABCD"`` for four."""
     return ascii_uppercase[: len(options)]
 
 
 def parse_choice(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the one option that ``text`` chooses, or None.
+    """Return the letter of the one option that ``text`` chooses, or None.
 
-    Understood are a letter (``B``, ``(B)``, ``B. words``, ``Answer: B``, ``The best option is B.``) and the whole text
-    of one option, whatever its case, spaces and punctuation. None for several letters, a letter without an option, a
-    letter followed by the text of another option, and everything else.
+    It accepts a letter (``B``, ``(B)``, ``B. words``, ``Answer: B``, ``The best option is B.``) or the whole text of
+    one option, ignoring case, spaces and punctuation. None for several letters, a letter without an option, a letter
+    followed by the text of another option, and everything else.
     """
     whole, answer = text.strip(), _after_lead(text.strip())
     by_text = match_text(whole, options) or match_text(answer, options)
@@ -54,7 +54,7 @@ def parse_choice(text: str, options: Sequence[str]) -> str | None:
 
 
 def match_text(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the one option with this text; where punctuation alone tells options apart, it counts."""
+    """Return the letter of the one option with this text; punctuation counts if only it distinguishes options."""
     for simplify in (_fold, plain):
         wanted = simplify(text)
         found = [letter for letter, option in zip(ascii_uppercase, options, strict=False) if simplify(option) == wanted]
@@ -64,7 +64,9 @@ def match_text(text: str, options: Sequence[str]) -> str | None:
 
 
 def plain(text: str) -> str:
-    """Lower case, single spaces, no punctuation. Signs that change a value stay: ``-1``, ``3.5``, ``1:30``, ``C++``."""
+    """Convert to lower case, single spaces, no punctuation. Signs that change a value stay, as in ``-1``, ``3.5``,
+    ``1:30``, ``C++``.
+    """
     text = re.sub(r"(?<=[^\W\d_])[-–—](?=[^\W\d_])", " ", _fold(text))
     text = re.sub(r"[;!?\"'’“”`*()\[\]{}]|[.,:](?!\d)", "", text)
     return _fold(text)

@@ -7,19 +7,36 @@ from string import ascii_uppercase
 
 from vlframe import ConfigError, DataError, Sample, Turn
 from vlframe_benchmarks.choices import letters, match_text, parse_choice
+from vlframe_benchmarks.lenient import parse_leniently
 from vlframe_benchmarks.questions import check_length, question
+from vlframe_benchmarks.reasoning import answer_of, check_marks
 
+PARSERS = {"strict": parse_choice, "lenient": parse_leniently}
 PROMPTS = ("letters", "question")
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 
 
 class MultipleChoice:
-    """``samples`` have the letter as their ``answer``, options without labels, and no reply.
+    """Multiple choice: ``samples`` have the letter as ``answer``, options without labels, and no reply.
 
     Every question is checked here, so that a bad one stops an evaluation before it starts. Raises ``DataError``.
     """
 
-    def __init__(self, *, dataset: Sequence[Sample], prompt: str, max_new_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        dataset: Sequence[Sample],
+        prompt: str,
+        parser: str,
+        reasoning: Sequence[str] | None,
+        max_new_tokens: int,
+    ) -> None:
+        check_marks("multiple_choice", reasoning)
+        if parser not in PARSERS:
+            raise ConfigError(
+                f"benchmark 'multiple_choice' has no parser {parser!r}; it is 'strict' (one letter or one option's "
+                "text) or 'lenient' (also wrapped, concluded, by ordinal, in other languages)"
+            )
         if prompt not in PROMPTS:
             raise ConfigError(
                 f"benchmark 'multiple_choice' has no prompt {prompt!r}; it is 'letters' (the options are listed by "
@@ -28,10 +45,16 @@ class MultipleChoice:
         samples = [_labelled(dataset[index]) for index in range(len(dataset))]
         check_length("multiple_choice", samples, max_new_tokens)
         self.samples = [_with_options(sample) if prompt == "letters" else sample for sample in samples]
+        self.by_letter = prompt == "letters"
+        self.read, self.reasoning = PARSERS[parser], reasoning
         self.max_new_tokens = max_new_tokens
 
     def parse(self, text: str, sample: Sample) -> str | None:
-        return parse_choice(text, sample.options)
+        return self.read(answer_of(text, self.reasoning), sample.options)
+
+    def candidates(self, sample: Sample) -> Sequence[str]:
+        """Return the texts that a choice by likelihood compares: letters if options are listed by letter, or texts."""
+        return list(letters(sample.options)) if self.by_letter else sample.options
 
     def correct(self, answer: str, sample: Sample) -> bool:
         return answer == sample.answer
@@ -39,6 +62,11 @@ class MultipleChoice:
 
 def _labelled(sample: Sample) -> Sample:
     sample = question(sample)
+    if sample.other_answers:
+        raise DataError(
+            f"sample {sample.id!r} has {len(sample.answers)} answers; multiple choice has one right option: keep it, "
+            "or ask with benchmark=exact_match, which takes any of them"
+        )
     if not 2 <= len(sample.options) <= len(ascii_uppercase):
         raise DataError(
             f"sample {sample.id!r} has {len(sample.options)} options; multiple choice needs 2 to {len(ascii_uppercase)}"
@@ -58,7 +86,7 @@ def _labelled(sample: Sample) -> Sample:
 
 
 def _without_labels(options: tuple[str, ...]) -> tuple[str, ...]:
-    """``("A. red", "B. blue")`` as ``("red", "blue")``; unchanged unless every option has its own letter."""
+    """Turn ``("A. red", "B. blue")`` into ``("red", "blue")``; unchanged unless every option has its own letter."""
     pairs = zip(ascii_uppercase, options, strict=False)
     matches = [re.fullmatch(rf"\s*(?:\({letter}\)|{letter}[.):])\s*(\S.*)", option) for letter, option in pairs]
     return tuple(match[1] for match in matches if match) if all(matches) else options

@@ -1,4 +1,4 @@
-"""A conversation to a question: what is asked, apart from the reply that is expected."""
+"""Turn a conversation into a question, separating the expected reply."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,17 +7,15 @@ from vlframe import ConfigError, DataError, Sample
 
 
 def question(sample: Sample) -> Sample:
-    """``sample`` up to its last user turn. Without an ``answer``, the reply to that turn is the answer."""
+    """Return ``sample`` up to its last user turn. Without an ``answer``, the reply to that turn is the answer."""
     turns, answer = sample.turns, sample.answer
     if turns and turns[-1].role == "assistant":
         reply = turns[-1].text
         turns = turns[:-1]
         answer = reply if answer is None else answer
-        if any(f"<{kind}>" in reply for kind in ("video", "image", "audio")):
-            raise DataError(f"sample {sample.id!r}: the reply that is asked for shows media itself: {reply!r}")
     if not turns or turns[-1].role != "user":
         raise DataError(f"sample {sample.id!r} asks nothing: it has no user turn")
-    if answer is None or not answer.strip():
+    if not (answer or "").strip() or not all(other.strip() for other in sample.other_answers):
         raise DataError(f"sample {sample.id!r} has no answer to compare with: give it 'answer', or an assistant turn")
     return replace(sample, turns=turns, answer=answer)
 

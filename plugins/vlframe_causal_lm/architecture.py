@@ -1,24 +1,23 @@
-"""From parameters to a transformers config, with every disagreement said."""
+"""Build a transformers config from parameters, reporting every disagreement."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig
 
-from vlframe import ConfigError, planning
+from vlframe import ConfigError, did_you_mean, is_meta
 
-# Older configs say these; transformers 5 keeps both in rope_parameters.
+# Older configs have these fields; transformers 5 keeps both in rope_parameters.
 OLD_NAMES = {"rope_theta": "rope_parameters", "rope_scaling": "rope_parameters"}
 
-# Fields by which a model changes its logits after lm_head. This plugin computes logits by lm_head alone.
+# Fields by which a model changes its logits after lm_head. This plugin computes logits only with lm_head.
 CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 def resolve(source: str | None, architecture: Mapping[str, Any], gguf_file: str | None) -> PreTrainedConfig:
-    """The config to build: spelled out, read from ``source``, or both where they agree."""
+    """Return the config to build: given, read from ``source``, or both if they agree."""
     if source is None and not architecture:
         raise ConfigError(
             "llm 'causal_lm' has neither a source (a folder or a hub id) nor an architecture (model_type and its "
@@ -27,11 +26,12 @@ def resolve(source: str | None, architecture: Mapping[str, Any], gguf_file: str 
     if gguf_file and source is None:
         raise ConfigError(f"llm gguf_file is {gguf_file!r} and there is no source folder to find it in; set llm.source")
     spelled = _spelled(architecture) if architecture else None
-    config = spelled
-    if source is not None and not (spelled and planning() and _costly(source, gguf_file)):
+    config: Any = spelled
+    if source is not None and not (spelled and is_meta() and _costly(source, gguf_file)):
         config = read_config(source, gguf_file)
         if spelled:
             _compare(source, architecture, spelled, config)
+    _check_kind(config)
     changed = [name for name in CHANGED_LOGITS if getattr(config, name, None) not in (None, 1, 1.0)]
     if changed:
         raise ConfigError(
@@ -41,8 +41,27 @@ def resolve(source: str | None, architecture: Mapping[str, Any], gguf_file: str 
     return config
 
 
+def _check_kind(config: PreTrainedConfig) -> None:
+    """Refuse models that are no decoder of text, and say what they are."""
+    known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    inner = config.get_text_config(decoder=True)
+    if config.is_encoder_decoder:
+        what = "an encoder-decoder model"
+    elif known:
+        return
+    elif hasattr(config, "vision_config") and inner is not config:
+        what = "a vision-language model"
+    else:
+        what = "no language model that writes text" if inner is config else "a model of several parts"
+    own = f"the {inner.model_type} inside it, " if type(inner) in MODEL_FOR_CAUSAL_LM_MAPPING and not known else ""
+    raise ConfigError(
+        f"a {config.model_type} is {what}, and llm 'causal_lm' takes a decoder that writes one token after the other "
+        f"(a causal language model); take {own}mistral, mixtral, qwen2 or llama"
+    )
+
+
 def read_config(source: str, gguf_file: str | None) -> PreTrainedConfig:
-    """The config of a folder or a hub id. Code that comes with a model is never run."""
+    """Read the config of a folder or a hub id. Code that comes with a model is never run."""
     if source.startswith(("/", ".", "~")) and not Path(source).is_dir():
         raise ConfigError(f"llm source {source!r} is a path, and there is no such folder")
     try:
@@ -55,11 +74,11 @@ def read_config(source: str, gguf_file: str | None) -> PreTrainedConfig:
 
 
 def first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
 def _costly(source: str, gguf_file: str | None) -> bool:
-    """A plan reads a folder's config.json, and neither the network nor a whole GGUF file."""
+    """Return whether reading costs a download or a whole GGUF file; a plan only reads a folder's config.json."""
     return gguf_file is not None or not Path(source).is_dir()
 
 
@@ -67,16 +86,16 @@ def _spelled(architecture: Mapping[str, Any]) -> PreTrainedConfig:
     fields = dict(architecture)
     model_type = fields.pop("model_type", None)
     if model_type not in CONFIG_MAPPING:
-        near = difflib.get_close_matches(str(model_type), list(CONFIG_MAPPING), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "for example mistral, mixtral, qwen2 or llama"
-        raise ConfigError(f"llm architecture has model_type {model_type!r}, which transformers does not know; {hint}")
-    known = CONFIG_MAPPING[model_type]().to_dict()
+        hint = did_you_mean(str(model_type), CONFIG_MAPPING) or "; for example mistral, mixtral, qwen2 or llama"
+        raise ConfigError(f"llm architecture has model_type {model_type!r}, which transformers does not know{hint}")
+    kind = CONFIG_MAPPING[model_type]
+    # a config.json may use other names for some of its fields, and head_dim, which models read from any config
+    known = {**kind().to_dict(), **kind.attribute_map, **dict.fromkeys(kind.attribute_map.values()), "head_dim": None}
     for name in fields:
         if name not in known and name not in OLD_NAMES:
-            near = difflib.get_close_matches(name, known, n=3)
             raise ConfigError(
                 f"llm architecture has the field {name!r}, and a {model_type} config has none of that name"
-                + (f"; did you mean {' or '.join(near)}?" if near else "")
+                f"{did_you_mean(name, known)}"
             )
     try:
         config = AutoConfig.for_model(model_type, **fields)
@@ -89,7 +108,7 @@ def _spelled(architecture: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def _check_heads(config: PreTrainedConfig, head_dim_given: bool) -> None:
-    """What transformers finds out in the first forward pass, or not at all."""
+    """Check what transformers only discovers in the first forward pass, or not at all."""
     width, heads, groups = (
         getattr(config, name, None) for name in ("hidden_size", "num_attention_heads", "num_key_value_heads")
     )

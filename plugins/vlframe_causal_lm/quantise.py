@@ -1,9 +1,10 @@
-"""Weights in four bits, by bitsandbytes: what QLoRA trains adapters on (Dettmers et al. 2023)."""
+"""Four-bit weights by bitsandbytes, on which QLoRA trains adapters (Dettmers et al. 2023)."""
 
 import os
 from importlib.util import find_spec
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig
 
 from vlframe import ConfigError
@@ -12,7 +13,7 @@ QUANTISE = ("nf4",)
 
 
 def check_quantise(quantise: str | None, source: str | None, gguf_file: str | None) -> None:
-    """Refuse what cannot work on any machine."""
+    """Refuse settings that cannot work on any machine."""
     if quantise is None:
         return
     if quantise not in QUANTISE:
@@ -25,7 +26,7 @@ def check_quantise(quantise: str | None, source: str | None, gguf_file: str | No
 
 
 def check_gpu(quantise: str | None) -> None:
-    """Refuse what cannot work on this machine. A plan is made without GPU and bitsandbytes."""
+    """Refuse settings that cannot work on this machine. A plan needs neither a GPU nor bitsandbytes."""
     if quantise is None:
         return
     if not torch.cuda.is_available():
@@ -40,8 +41,18 @@ def check_gpu(quantise: str | None) -> None:
         )
 
 
+# Four bits, a scale of eight bits for 64 numbers, and a float32 for 256 scales (Dettmers et al. 2023, section 3).
+BITS = 4 + 8 / 64 + 32 / (64 * 256)
+
+
+def packed(model: nn.Module, decoder: nn.Module) -> dict[str, float]:
+    """Return the bits per value of the weights that bitsandbytes packs, by name. The output layer is not packed."""
+    linear = {id(layer.weight) for layer in decoder.modules() if isinstance(layer, nn.Linear)}
+    return {f"lm.{name}": BITS for name, parameter in model.named_parameters() if id(parameter) in linear}
+
+
 def loading_options(quantise: str | None) -> dict[str, object]:
-    """What ``from_pretrained`` needs to know. The numbers are those of the official scripts: nf4, quantised twice."""
+    """Return options for ``from_pretrained``. The values are those of the official scripts: nf4, quantised twice."""
     if quantise is None:
         return {}
     four_bits = BitsAndBytesConfig(

@@ -1,7 +1,7 @@
-"""Activations that are computed again in the backward pass instead of being kept (Chen et al. 2016).
+"""Recompute activations in the backward pass instead of keeping them (Chen et al. 2016).
 
-transformers can do this in training mode alone. A frozen language model is in eval mode, and gradients still pass
-through it to the connector below: at 2048 tokens its activations are what fills the memory.
+transformers does this only in training mode. A frozen language model is in eval mode, and gradients still pass through
+it to the connector below: at 2048 tokens its activations fill most of the memory.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from vlframe import ConfigError
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a decoder, as transformers marks them."""
+    """Return the blocks of a decoder, as transformers marks them."""
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def recompute(model: nn.Module) -> None:
-    """Make every decoder layer recompute, in any mode, wherever gradients are asked for. Generation is unchanged."""
+    """Make every decoder layer recompute, in any mode, if gradients are needed. Generation is unchanged."""
     layers = decoder_layers(model)
     if not layers:
         kind = type(model).__name__

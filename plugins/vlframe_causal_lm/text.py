@@ -1,17 +1,17 @@
-"""Tokenizers, and chat templates for those that have none."""
+"""Tokenizers, and chat templates for those without one."""
 
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from vlframe import ConfigError
+from vlframe import ChatTemplate, ConfigError
 from vlframe_causal_lm.architecture import first_line
 
 HERE = Path(__file__).parent
 BUNDLED = {"bundled:tiny": HERE / "tiny_tokenizer"}
 TEMPLATES = {path.stem: path for path in sorted((HERE / "templates").glob("*.jinja"))}
 
-# Tokens that a template writes and that only some tokenizers have: read as plain text they would mean nothing.
+# Tokens that a template writes and only some tokenizers have: as plain text they would mean nothing.
 NEEDED = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
     "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
@@ -19,7 +19,7 @@ NEEDED = {
 
 
 def check_names(tokenizer: str | None, chat_template: str | None) -> None:
-    """Refuse what can be refused without reading a file."""
+    """Refuse invalid names without reading a file."""
     if tokenizer and tokenizer.startswith("bundled:") and tokenizer not in BUNDLED:
         raise ConfigError(f"llm tokenizer is {tokenizer!r}; the plugin brings {', '.join(BUNDLED)}")
     if chat_template is not None and chat_template not in TEMPLATES:
@@ -27,7 +27,7 @@ def check_names(tokenizer: str | None, chat_template: str | None) -> None:
 
 
 def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) -> PreTrainedTokenizerBase:
-    """A fast tokenizer with a chat template: its own, or the named one."""
+    """Load a fast tokenizer with a chat template: its own, or the named one."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             BUNDLED.get(name, name), **({"gguf_file": gguf_file} if gguf_file else {})
@@ -37,7 +37,7 @@ def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) 
             f"llm tokenizer {name!r} cannot be read: {first_line(error)}. It must be a folder, a hub id that is "
             f"reachable or cached, or one of {', '.join(BUNDLED)}"
         ) from error
-    tokenizer.clean_up_tokenization_spaces = False  # an answer is shown as it was written
+    tokenizer.clean_up_tokenization_spaces = False  # show an answer exactly as generated
     if chat_template is not None:
         absent = [token for token in NEEDED.get(chat_template, ()) if token not in tokenizer.get_vocab()]
         if absent:
@@ -54,10 +54,7 @@ def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) 
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The token that the chat template writes after an answer; None where it writes no single one."""
-    answer = "an answer"
-    messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": answer}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
-    tail = text[text.rindex(answer) + len(answer) :].strip()
-    ids = tokenizer.encode(tail, add_special_tokens=False) if tail else []
+    """Return the token that the chat template writes after an answer; None if that is not a single token."""
+    closing = ChatTemplate(tokenizer).facts.closing.strip()
+    ids = tokenizer.encode(closing, add_special_tokens=False) if closing else []
     return ids[0] if len(ids) == 1 else None

@@ -1,10 +1,10 @@
-"""Make the small tokenizer that the tiny models use: byte-level BPE over the corpus beside it.
+"""Train the small tokenizer of the tiny models: byte-level BPE over the corpus beside it.
 
     python -m vlframe_causal_lm.train_tiny_tokenizer [FOLDER]
 
-A line of the corpus is a question, a tab and its answer, or a plain sentence. Questions are seen as the chat template
-writes them, so that its brackets and the leading space of an answer are learnt too. The same corpus gives the same
-files. Every text can be written, in bytes at worst.
+A line of the corpus is a question, a tab and its answer, or a plain sentence. Questions are formatted by the chat
+template, so that its brackets and the leading space of an answer are learnt too. The same corpus gives the same files.
+Every text can be encoded, in bytes at worst.
 """
 
 import json
@@ -20,7 +20,7 @@ SIZE = 704
 
 
 def train(corpus: Path) -> Tokenizer:
-    """The tokenizer of a corpus file."""
+    """Train the tokenizer on a corpus file."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -9,7 +9,7 @@ from vlframe_clip.tower import Tower
 
 
 class Clip(Tower):
-    """A class token leads the patches; a LayerNorm comes before the first block."""
+    """CLIP's tower: a class token precedes the patches, and a LayerNorm the first block."""
 
     config_class = CLIPVisionConfig
     model_class = CLIPVisionModel

@@ -8,7 +8,7 @@ from vlframe_clip.tower import Tower
 
 
 class Siglip(Tower):
-    """Patches only. Pixels that do not fill a patch are dropped: 384 / 14 gives 27 x 27 patches."""
+    """SigLIP's tower: only patches. Pixels that do not fill a patch are dropped: 384 / 14 gives 27 x 27 patches."""
 
     config_class = SiglipVisionConfig
     model_class = SiglipVisionModel

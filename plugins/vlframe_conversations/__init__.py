@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import vlframe
 
@@ -18,11 +19,12 @@ class Source:
 
 @dataclass
 class ConversationsParams:
-    path: str | None = None  # one manifest: a JSON array, or JSON Lines, told apart by content
+    path: str | None = None  # one manifest: a JSON array, or JSON Lines, recognised by content
     media_root: str | None = None  # media paths start here; None: the manifest's own folder
-    mixture: list[Source] = field(default_factory=list)  # several manifests, in place of `path`
+    mixture: list[Source] = field(default_factory=list)  # several manifests, instead of `path`
     sound: bool = False  # also hear each video's own track: an <audio> tag is added right after every <video> tag
-    ignore_fields: list[str] = field(default_factory=list)  # of rows and turns; they may be there and are not read
+    stray_tags: str = "error"  # error | word: for a tag such as <image> in a user's turn of a row without media
+    ignore_fields: list[str] = field(default_factory=list)  # fields of rows and turns that are allowed but not read
 
 
 @vlframe.hookimpl
@@ -34,3 +36,9 @@ def vlframe_components() -> Iterator[vlframe.Component]:
         ConversationsParams,
         "conversations about videos, images and sounds from JSON / JSONL files (LLaVA or messages style), or a mixture",
     )
+
+
+@vlframe.hookimpl
+def vlframe_conf() -> Path:
+    """Return the preset of a manifest whose path must be given."""
+    return Path(__file__).parent / "conf"

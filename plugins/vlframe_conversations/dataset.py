@@ -4,18 +4,24 @@ import math
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vlframe import ConfigError, Entry, Part, Sample
+from vlframe import ConfigError, Entry, Sample, Subset
 from vlframe_conversations.entries import manifest_entries
-from vlframe_conversations.manifest import Manifest, check_file
+from vlframe_conversations.manifest import Manifest
 from vlframe_conversations.rows import RowReader
+from vlframe_conversations.whole_file import check_file
+
+STRAY_TAGS = ("error", "word")
 
 
 class Conversations:
-    """The rows of its manifests, one after the other; ``parts`` says where each begins and its weight.
+    """The rows of its manifests, one after the other; ``subsets`` gives the start and weight of each.
+
+    Media whose full paths lie in a folder of ``moved`` are where that is now.
 
     A row without an id is called ``<file stem>/<row number>``, counted from 1.
     """
@@ -27,17 +33,20 @@ class Conversations:
         media_root: str | None,
         mixture: Sequence[Mapping[str, Any]],
         sound: bool,
+        stray_tags: str,
         ignore_fields: Sequence[str],
+        moved: Mapping[str, str] | None = None,
     ) -> None:
-        self.parts: list[Part] = []
+        self.subsets: list[Subset] = []
         self._manifests: list[Manifest] = []
         self._readers: list[RowReader] = []
         for source in _sources(path, mixture):
             manifest = Manifest(_path(source))
             start = len(self)
-            self.parts.append(Part(start, start + len(manifest), _weight(source)))
+            self.subsets.append(Subset(start, start + len(manifest), _weight(source), str(source["path"])))
             self._manifests.append(manifest)
-            self._readers.append(_reader(source, media_root, sound, ignore_fields))
+            reader = _reader(source, media_root, sound, stray_tags, ignore_fields)
+            self._readers.append(replace(reader, moved=moved or {}))
 
     @classmethod
     def entries(
@@ -47,29 +56,32 @@ class Conversations:
         media_root: str | None,
         mixture: Sequence[Mapping[str, Any]],
         sound: bool,
+        stray_tags: str,
         ignore_fields: Sequence[str],
+        moved: Mapping[str, str] | None = None,
     ) -> Iterator[Entry]:
-        """Every row of every manifest, the wrong ones too. ``DataError`` for a manifest that is not there."""
+        """Yield every row of every manifest, including bad ones. ``DataError`` for a missing manifest."""
         sources = _sources(path, mixture)
         for source in sources:
             _weight(source)
             check_file(_path(source))
         return chain.from_iterable(
-            manifest_entries(_path(source), _reader(source, media_root, sound, ignore_fields)) for source in sources
+            _entries(source, replace(_reader(source, media_root, sound, stray_tags, ignore_fields), moved=moved or {}))
+            for source in sources
         )
 
     def __len__(self) -> int:
-        return self.parts[-1].stop if self.parts else 0
+        return self.subsets[-1].stop if self.subsets else 0
 
     def __getitem__(self, index: int) -> Sample:
         index = range(len(self))[index]
-        which = bisect_right([part.start for part in self.parts], index) - 1
-        manifest, number = self._manifests[which], index - self.parts[which].start
+        which = bisect_right([part.start for part in self.subsets], index) - 1
+        manifest, number = self._manifests[which], index - self.subsets[which].start
         return self._readers[which].sample(manifest.row(number), manifest.where(number), manifest.unnamed(number))
 
 
 def _sources(path: str | None, mixture: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """One for each manifest."""
+    """Return one source for each manifest."""
     if bool(path) == bool(mixture):
         raise ConfigError(
             f"the data set has {'both' if path else 'neither'} 'path' {'and' if path else 'nor'} 'mixture'; give "
@@ -78,14 +90,23 @@ def _sources(path: str | None, mixture: Sequence[Mapping[str, Any]]) -> Sequence
     return mixture or [{"path": path, "weight": 1.0}]
 
 
+def _entries(source: Mapping[str, Any], reader: RowReader) -> Iterator[Entry]:
+    for entry in manifest_entries(_path(source), reader):
+        yield replace(entry, part=str(source["path"]))
+
+
 def _path(source: Mapping[str, Any]) -> Path:
     return Path(source["path"]).expanduser()
 
 
-def _reader(source: Mapping[str, Any], media_root: str | None, sound: bool, ignore_fields: Sequence[str]) -> RowReader:
+def _reader(
+    source: Mapping[str, Any], media_root: str | None, sound: bool, stray_tags: str, ignore_fields: Sequence[str]
+) -> RowReader:
+    if stray_tags not in STRAY_TAGS:
+        raise ConfigError(f"stray_tags is {stray_tags!r}; it can be {' or '.join(STRAY_TAGS)}")
     root = Path(source.get("media_root") or media_root or _path(source).parent).expanduser()
     own = source.get("sound")
-    return RowReader(Path(os.path.abspath(root)), sound if own is None else own, tuple(ignore_fields))
+    return RowReader(Path(os.path.abspath(root)), sound if own is None else own, tuple(ignore_fields), stray_tags)
 
 
 def _weight(source: Mapping[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Every row of a manifest, the wrong ones too, each with all that is wrong with it."""
+"""All rows of a manifest, including bad ones, each with all of its problems."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from vlframe import DataError, Entry, Problem
-from vlframe_conversations.manifest import SHAPE, Manifest
+from vlframe_conversations.manifest import Manifest
 from vlframe_conversations.rows import RowReader
+from vlframe_conversations.whole_file import SHAPE
 
 
 def manifest_entries(path: Path, reader: RowReader) -> Iterator[Entry]:
-    """In the order of the file, which may be JSON Lines or one JSON array."""
+    """Yield every row, in the order of the file, which may be JSON Lines or one JSON array."""
     broken: list[tuple[int, str]] = []
     manifest = Manifest(path, lambda line, reason: broken.append((line, reason)))
     broken = sorted(broken, key=lambda item: item[0])[::-1]  # the first is popped first
@@ -46,5 +47,5 @@ def _entry(manifest: Manifest, number: int, reader: RowReader) -> Entry:
 
 
 def _after(where: str, message: object) -> str:
-    """A message without the place that it begins with."""
+    """Remove the place that a message begins with."""
     return str(message).removeprefix(where).lstrip(":, ")

@@ -1,7 +1,7 @@
-"""Where each row of a manifest lies in its file.
+"""Locate the rows of a manifest in its file.
 
 Only offsets are kept (24 bytes a row), so that a manifest of a million rows costs little in every data worker. A row is
-read and parsed when it is asked for.
+read and parsed when it is requested.
 """
 
 import json
@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from vlframe import DataError
+from vlframe_conversations.whole_file import BYTE_ORDER_MARK, SHAPE, check_file, one_object_or_several_lines
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SPACE = re.compile(r"[ \t\r\n]*")
 PIECE = re.compile(r'"(?:[^"\\\n]|\\.)*"?|[][{},]')  # of broken JSON: a string (that may not end), a bracket, a comma
-SHAPE = "a manifest is a JSON array of objects, or JSON Lines: one object on each line"
 
 
 class Manifest:
-    """A JSON array or a JSON Lines file of objects, told apart by its first character.
+    """A JSON array or a JSON Lines file of objects, distinguished by its first character.
 
-    The syntax of an array is checked at once. Of a line only its braces are (a file that was cut short is found at
-    once); the rest when its row is read. Raises ``DataError`` with the file and the line, unless ``broken`` is given:
-    it is told the line and the reason, and the rows go on behind it.
+    The syntax of an array is checked at once. For a line only its braces are (so a truncated file is found at once);
+    the rest when its row is read. Raises ``DataError`` with the file and the line, unless ``broken`` is given: it is
+    called with the line and the reason, and reading continues with the next row.
     """
 
     def __init__(self, path: Path, broken: Callable[[int, str], None] | None = None) -> None:
@@ -46,19 +45,19 @@ class Manifest:
         return len(self._starts)
 
     def where(self, index: int) -> str:
-        """Row ``index`` in words, for messages."""
+        """Describe the place of row ``index``, for messages."""
         return f"{self.path}, line {self.line(index)}"
 
     def line(self, index: int) -> int:
-        """The first line of row ``index``."""
+        """Return the first line of row ``index``."""
         return self._lines[index]
 
     def unnamed(self, index: int) -> str:
-        """The id of row ``index`` if it has none of its own."""
+        """Return the default id of row ``index``."""
         return f"{self.path.stem}/{index + 1}"
 
     def row(self, index: int) -> dict[str, Any]:
-        with self.path.open("rb") as file:  # opened anew, so that data workers share no file position
+        with self.path.open("rb") as file:  # opened each time, so that data workers share no file position
             file.seek(self._starts[index])
             text = file.read(self._ends[index] - self._starts[index])
         try:
@@ -80,8 +79,12 @@ class Manifest:
         return False
 
     def _line_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
-        """Start, end (bytes) and line number of every line that is not blank."""
+        """Yield start, end (bytes) and line number of every line that is not blank."""
         at = 0
+        sentence = one_object_or_several_lines(self.path)
+        if sentence:
+            broken(1, sentence)
+            return
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
@@ -93,9 +96,9 @@ class Manifest:
                     broken(number, f"not a whole JSON object; {SHAPE}")
 
     def _array_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
-        """Start, end (bytes) and first line of every element.
+        """Yield start, end (bytes) and first line of every element.
 
-        Read as Latin-1, one character is one byte, and what is outside strings is the same as in UTF-8.
+        Read as Latin-1, one character is one byte, and everything outside strings is the same as in UTF-8.
         """
         content = self.path.read_bytes()
         first = len(BYTE_ORDER_MARK) if content.startswith(BYTE_ORDER_MARK) else 0
@@ -118,13 +121,13 @@ class Manifest:
                 else:
                     broken(line, f"a row is a JSON object, not a {type(row).__name__}; {SHAPE}")
             if end is None:
-                broken(line, "from here to the end of the file no row can be told from the next, so none was read")
+                broken(line, "from here to the end of the file rows cannot be separated, so none was read")
                 return
             at, more = self._next(text, _skip(text, end), broken)
         self._check_end(text, at, broken)
 
     def _next(self, text: str, at: int, broken: Callable[[int, str], None]) -> tuple[int, bool]:
-        """Behind an element, at ``at``: where the next begins, and whether there is one."""
+        """Return where the element after ``at`` begins, and whether there is one."""
         if text.startswith(",", at):
             return _skip(text, at + 1), True
         if text.startswith("{", at):
@@ -133,7 +136,7 @@ class Manifest:
         return at, False
 
     def _check_end(self, text: str, at: int, broken: Callable[[int, str], None]) -> None:
-        """At ``at`` the array closes, and nothing follows."""
+        """Check that the array closes at ``at`` and nothing follows."""
         closed = text.startswith("]", at)
         wrong = _skip(text, at + 1) if closed else at
         if not closed or wrong < len(text):
@@ -144,15 +147,10 @@ class Manifest:
             broken(line, f"not JSON (found {found} where {expected} should be){rest}")
 
 
-def check_file(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"the manifest {path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
-
-
 def _behind(text: str, at: int) -> int | None:
-    """Where a broken element that begins at ``at`` ends, by its brackets: at the comma or bracket that follows it.
+    """Return the end of a broken element that begins at ``at``, by its brackets: the comma or bracket that follows it.
 
-    None where the brackets do not say.
+    None if the brackets do not show it.
     """
     open_ones: list[str] = []
     for piece in PIECE.finditer(text, at):
@@ -172,7 +170,7 @@ def _reason(error: Exception) -> str:
 
 
 def _skip(text: str, at: int) -> int:
-    """The first position from ``at`` on that is not white space."""
+    """Return the first position from ``at`` on that is not white space."""
     match = SPACE.match(text, at)
     assert match is not None
     return match.end()

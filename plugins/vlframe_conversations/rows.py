@@ -1,57 +1,55 @@
-"""A row of a manifest to a Sample. Nothing is guessed: what does not add up is a DataError that names the place.
+"""Turn a row of a manifest into a Sample. Nothing is guessed: an inconsistent row is a DataError that names its place.
 
-Two styles, recognised by their fields::
+Two styles, whose names for things may be mixed::
 
     {"id": …, "video" | "image" | "audio": FILES, "conversations": [{"from": "human", "value": "<video>Why?"}, …],
      "start": 1.5, "end": 4}
     {"id": …, "videos" | "images" | "audios": FILES, "messages": [{"role": "user", "content": "<video>Why?"}, …]}
 
-``FILES`` is a path, an object ``{"path": …, "start": …, "end": …}`` in seconds, or a list of those. The n-th
-``<video>`` of the texts is the n-th video, and so for images and sounds. A row whose texts say ``<audio>`` and which
-names videos and no sound file means the sound tracks of those videos, and says it once for each. Either style may have
-``answer``, ``options`` and ``category`` for benchmarks. A field that is ``null`` counts as absent.
+``FILES`` is a path, an object ``{"path": …, "start": …, "end": …}`` in seconds, or a list of those. The path of a video
+may be a folder of pictures, or a list of pictures (``"videos": [["1.png", "2.png"]]``; a list of pictures for a row's
+only ``<video>`` also forms one clip). The n-th ``<video>`` of the users' texts is the n-th video, and likewise for
+images and sounds; ``\\<video>`` is plain text, and so is a tag in an assistant or system turn. The content of a message
+may be a list of parts (``vlframe_conversations.turns``). In a row with videos and no sound file, ``<audio>``, once for
+each video, means the videos' sound tracks. Either style may have ``answer``, ``options`` and ``category`` for
+benchmarks; an ``answer`` may be a list of texts that are all right. A ``null`` field counts as absent, and so does an
+empty name of a media file.
 """
 
 import math
 import os
-import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlframe import DataError, Media, Sample, Turn
+from vlframe import (
+    PICTURE_SUFFIXES,
+    TAGS,
+    ClipPath,
+    DataError,
+    FrameList,
+    Media,
+    Sample,
+    Turn,
+    address_hint,
+    as_words,
+    media_tags,
+    moved_path,
+    picture_count,
+    tag_after,
+)
+from vlframe_conversations.answers import read_answers, read_category, read_options
+from vlframe_conversations.turns import read_turns
 
-TAG = re.compile(r"<(video|image|audio)>")
-KINDS = ("video", "image", "audio")
-ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-}
+TURNS = ("conversations", "messages")
 SPAN = ("start", "end")
 COMMON = ("id", "answer", "options", "category")
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a style of rows calls its fields. ``media`` follows the order of ``KINDS``."""
-
-    turns: str
-    role: str
-    text: str
-    media: tuple[str, str, str]
-    more: tuple[str, ...]
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (self.turns, *self.media, *self.more)
-
-
-LLAVA = Style("conversations", "from", "value", ("video", "image", "audio"), (*SPAN, *COMMON))
-MESSAGES = Style("messages", "role", "content", ("videos", "images", "audios"), COMMON)
+def media_names() -> list[str]:
+    """Return the fields that name files in rows: each kind of media of vlframe and the plugins, and its plural."""
+    return [name for kind in TAGS for name in (kind, f"{kind}s")]
 
 
 def refuse(message: str) -> None:
@@ -60,30 +58,44 @@ def refuse(message: str) -> None:
 
 @dataclass(frozen=True)
 class RowReader:
-    """Reads the rows of one manifest. ``root`` is absolute; no media path leads out of it.
+    """Reads the rows of one manifest. ``root`` is absolute; no media path may leave it.
 
-    ``unknown`` is told of fields that are not known; a row is read on without them where it does not raise.
+    ``stray_tags`` decides about a user's tag in a row without media: an error, or plain text. ``unknown`` is called
+    with unknown fields; if it does not raise, the row is read without them.
     """
 
     root: Path
     sound: bool
     ignored: Collection[str]
+    stray_tags: str = "error"
     unknown: Callable[[str], None] = refuse
+    moved: Mapping[str, str] = field(default_factory=dict)  # folders that have moved since the manifest was written
 
     def sample(self, row: Mapping[str, Any], where: str, unnamed: str) -> Sample:
-        """``where`` is the place of the row, for messages; ``unnamed`` the id of a row without one."""
+        """Read a row. ``where`` is its place, for messages; ``unnamed`` the id of a row without one."""
         row = self._known(row, where)
         name = row.get("id", unnamed)
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
             raise DataError(f"{where}: 'id' is text or a whole number, not {name!r}")
-        where = f"{where}, sample {str(name)!r}"
-        style = _style(row, where)
-        self._check_fields(row, style.fields, where)
-        turns = self._turns(row[style.turns], style, where)
-        media = _in_text_order(turns, self._files(row, style, where), style, where)
+        place, where = where, f"{where}, sample {str(name)!r}"
+        name_of_turns = _name_of_turns(row, where)
+        self._check_fields(row, (*TURNS, *media_names(), *SPAN, *COMMON), where)
+        turns, among_parts = read_turns(row[name_of_turns], name_of_turns, where, self._fields)
+        if (
+            self.stray_tags == "word"
+            and not any(row.get(key) for key in media_names())
+            and not any(among_parts.values())
+        ):
+            turns = tuple(replace(turn, text=as_words(turn.text)) if turn.role == "user" else turn for turn in turns)
+        media = _in_text_order(turns, self._files(row, among_parts, turns, where), where)
         if self.sound:
             turns, media = _with_sound(turns, media)
-        return Sample(str(name), turns, media, _text(row, "answer", where), _options(row, where), _category(row, where))
+        first, *others = read_answers(row, where) or (None,)
+        options, category = read_options(row, where), read_category(row, where)
+        try:
+            return Sample(str(name), turns, media, first, options, category, tuple(others))
+        except DataError as error:
+            raise DataError(f"{place}, {error}") from error
 
     def _known(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(row, Mapping):
@@ -98,30 +110,26 @@ class RowReader:
                 f"without them: ignore_fields=[{','.join([*self.ignored, *unknown])}]"
             )
 
-    def _turns(self, found: Any, style: Style, where: str) -> tuple[Turn, ...]:
-        if not isinstance(found, list) or not found:
-            raise DataError(f"{where}: {style.turns!r} is a list of turns, not {found!r}")
-        turns = []
-        for number, item in enumerate(found, start=1):
-            here = f"{where}, turn {number}"
-            item = self._known(item, here)
-            self._check_fields(item, (style.role, style.text), here)
-            text, role = item.get(style.text), item.get(style.role)
-            if not isinstance(text, str):
-                raise DataError(f"{here}: {style.text!r} is text, not {text!r}")
-            if not isinstance(role, str) or role not in ROLES:
-                raise DataError(f"{here}: {style.role!r} is {role!r}; it is one of {', '.join(ROLES)}")
-            turns.append(Turn(ROLES[role], text))
-        _check_order([turn.role for turn in turns], where)
-        return tuple(turns)
+    def _fields(self, item: Any, known: Collection[str], where: str) -> dict[str, Any]:
+        """Return the known fields that an object has."""
+        item = self._known(item, where)
+        self._check_fields(item, known, where)
+        return item
 
-    def _files(self, row: Mapping[str, Any], style: Style, where: str) -> dict[str, list[Media]]:
+    def _files(
+        self, row: Mapping[str, Any], among_parts: Mapping[str, list[Any]], turns: tuple[Turn, ...], where: str
+    ) -> dict[str, list[Media]]:
         files: dict[str, list[Media]] = {}
-        for kind, key in zip(KINDS, style.media, strict=True):
+        for kind in TAGS:
+            key = _media_name(row, kind, where)
             items = row.get(key, [])
-            items = items if isinstance(items, list) else [items]
-            files[kind] = [self._media(kind, item, f"{where}, {key!r}") for item in items]
-        start, end = _span(row, where) if style is LLAVA else (None, None)
+            items = [item for item in (items if isinstance(items, list) else [items]) if item != ""]
+            if kind == "video" and isinstance(row.get(key), list) and self._is_one_clip(items, turns):
+                items = [items]
+            if items and among_parts[kind]:
+                raise DataError(f"{where}: it names files in {key!r} and among the parts of its turns; name each once")
+            files[kind] = [self._media(kind, item, f"{where}, {key!r}") for item in items or among_parts[kind]]
+        start, end = _span(row, where)
         if (start, end) != (None, None):
             timed = [(kind, at) for kind in ("video", "audio") for at in range(len(files[kind]))]
             if len(timed) != 1:
@@ -133,71 +141,103 @@ class RowReader:
             files[kind][at] = replace(files[kind][at], start=start, end=end)
         return files
 
+    def _is_one_clip(self, items: list[Any], turns: tuple[Turn, ...]) -> bool:
+        """Return whether a list of files for the only ``<video>`` of the texts holds the pictures of one clip.
+
+        A single file that is an animation is a clip itself.
+        """
+        pictures = [isinstance(item, str) and item.lower().endswith(PICTURE_SUFFIXES) for item in items]
+        if media_tags(turns).count("video") != 1 or not all(pictures):
+            return False
+        return len(items) > 1 or (len(items) == 1 and picture_count(self.root / items[0]) == 1)
+
     def _media(self, kind: Any, item: Any, where: str) -> Media:
         if isinstance(item, Mapping):
-            item = self._known(item, where)
-            self._check_fields(item, ("path", *SPAN), where)
+            if item.get("bytes") is not None:
+                raise DataError(
+                    f"{where}: it holds the file itself ('bytes'), as data sets of the Hugging Face hub do, and rows "
+                    'name files; write the bytes into a file, and name that: {"path": …}'
+                )
+            item = self._fields(item, ("path", *SPAN), where)
             start, end = _span(item, where)
             if kind == "image" and (start, end) != (None, None):
                 raise DataError(f"{where}: an image has no start and end")
-            return Media(kind, self._path(item.get("path"), where), start, end)
-        return Media(kind, self._path(item, where))
+            return Media(kind, self._clip(kind, item.get("path"), where), start, end)
+        return Media(kind, self._clip(kind, item, where))
+
+    def _clip(self, kind: str, path: Any, where: str) -> ClipPath:
+        """Return the path of a file, or the paths of the pictures of a clip."""
+        if kind == "video" and isinstance(path, list) and path:
+            return FrameList(self._path(item, where) for item in path)
+        return self._path(path, where)
 
     def _path(self, path: Any, where: str) -> Path:
-        """``path`` under the root. Judged by its letters: a link inside the root may lead anywhere its owner wants."""
+        """Return ``path`` under the root. Only its text is checked: a link inside the root may point anywhere."""
         if not isinstance(path, str) or not path:
             raise DataError(f"{where}: a media file is named by a path, not {path!r}")
-        full = Path(os.path.normpath(self.root / path))
+        if hint := address_hint(path):
+            raise DataError(f"{where}: {hint}")
+        full = Path(os.path.normpath(self.root / moved_path(path, self.moved)))
         if full == self.root or not full.is_relative_to(self.root):
             raise DataError(
                 f"{where}: {path!r} is not a file inside the media folder {self.root}; paths start there and may not "
                 "leave it. Set media_root to the folder that holds the media"
             )
+        if "\\" in path and os.sep == "/" and not full.exists():
+            raise DataError(
+                f"{where}: {path!r} has backslashes, which are written / here; there is no file of that name"
+            )
         return full
 
 
-def _style(row: Mapping[str, Any], where: str) -> Style:
-    styles = [style for style in (LLAVA, MESSAGES) if style.turns in row]
-    if len(styles) != 1:
+def _name_of_turns(row: Mapping[str, Any], where: str) -> str:
+    names = [name for name in TURNS if name in row]
+    if len(names) != 1:
         raise DataError(f"{where}: a row has either 'conversations' or 'messages', and this one has {', '.join(row)}")
-    return styles[0]
+    return names[0]
 
 
-def _check_order(roles: list[str], where: str) -> None:
-    talk = roles[1:] if roles[0] == "system" else roles
-    expected = [("user", "assistant")[index % 2] for index in range(len(talk))]
-    if not talk or talk != expected:
+def _media_name(row: Mapping[str, Any], kind: str, where: str) -> str:
+    """Return the row's name for its files of this kind."""
+    names = [name for name in (kind, f"{kind}s") if name in row]
+    if len(names) > 1:
+        raise DataError(f"{where}: it has both {kind!r} and '{kind}s'; name all files of a kind in one of them")
+    return names[0] if names else kind
+
+
+def _in_text_order(turns: tuple[Turn, ...], files: dict[str, list[Media]], where: str) -> tuple[Media, ...]:
+    """Return the media in the order of their tags."""
+    tags = media_tags(turns)
+    if tags and not any(files.values()):
+        tag = f"<{tags[0]}>"
         raise DataError(
-            f"{where}: the turns are {', '.join(roles)}; user and assistant take turns, the user first, after at most "
-            "one system turn"
+            f"{where}: a user's text has the tag {tag}, and the row names no media file. If it is a word, write "
+            f'"\\\\{tag}" (in JSON), or read the tags of all such rows as words with stray_tags=word; if not, name the '
+            f"file in {tags[0]!r}"
         )
-
-
-def _in_text_order(
-    turns: tuple[Turn, ...], files: dict[str, list[Media]], style: Style, where: str
-) -> tuple[Media, ...]:
-    """The media in the order of their tags."""
-    tags = [tag for turn in turns for tag in TAG.findall(turn.text)]
     if "audio" in tags and files["video"] and not files["audio"]:
         files = {**files, "audio": [replace(video, kind="audio", track=True) for video in files["video"]]}
-    for kind, key in zip(KINDS, style.media, strict=True):
+    for kind in TAGS:
         if tags.count(kind) != len(files[kind]):
             raise DataError(
-                f"{where}: the texts hold {tags.count(kind)} <{kind}> tag(s) and {key!r} names {len(files[kind])} "
-                f"file(s); write one <{kind}> for each, where it is to be seen or heard"
+                f"{where}: the users' texts hold {tags.count(kind)} <{kind}> tag(s) and the row names "
+                f"{len(files[kind])} file(s) of that kind; write one <{kind}> for each, where it is to be seen or heard"
             )
-    rest = {kind: iter(files[kind]) for kind in KINDS}
+    rest = {kind: iter(files[kind]) for kind in TAGS}
     return tuple(next(rest[tag]) for tag in tags)
 
 
 def _with_sound(turns: tuple[Turn, ...], media: tuple[Media, ...]) -> tuple[tuple[Turn, ...], tuple[Media, ...]]:
-    """Each video followed by its own track; a row that asks for its tracks itself stays as it is."""
+    """Insert each video's own track after it; a row that already has its tracks is unchanged."""
     if any(item.track for item in media):
         return turns, media
     heard: list[Media] = []
     for item in media:
         heard += [item, replace(item, kind="audio", track=True)] if item.kind == "video" else [item]
-    return tuple(replace(turn, text=turn.text.replace("<video>", "<video><audio>")) for turn in turns), tuple(heard)
+    said = [
+        replace(turn, text=tag_after(turn.text, "video", "audio")) if turn.role == "user" else turn for turn in turns
+    ]
+    return tuple(said), tuple(heard)
 
 
 def _span(row: Mapping[str, Any], where: str) -> tuple[float | None, float | None]:
@@ -209,21 +249,3 @@ def _span(row: Mapping[str, Any], where: str) -> tuple[float | None, float | Non
     if end is not None and end <= (start or 0.0):
         raise DataError(f"{where}: it ends at {end:g} s, which is not after its start at {start or 0.0:g} s")
     return start, end
-
-
-def _text(row: Mapping[str, Any], key: str, where: str) -> str | None:
-    value = row.get(key)
-    if value is not None and not isinstance(value, str):
-        raise DataError(f'{where}: {key!r} is text, not {value!r}; write it in quotes: "{value}"')
-    return value
-
-
-def _category(row: Mapping[str, Any], where: str) -> str:
-    return _text(row, "category", where) or ""
-
-
-def _options(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    options = row.get("options", [])
-    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
-        raise DataError(f"{where}: 'options' is a list of texts, not {options!r}")
-    return tuple(options)

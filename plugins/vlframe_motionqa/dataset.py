@@ -1,4 +1,4 @@
-"""The data set: scenes drawn and balanced, clips written, questions asked."""
+"""The data set: draw and balance scenes, write clips, ask questions."""
 
 import hashlib
 import itertools
@@ -8,14 +8,14 @@ from pathlib import Path
 from random import Random
 
 import vlframe
-from vlframe import ConfigError, Media, Part, Sample, Turn
+from vlframe import ConfigError, Media, Sample, Subset, Turn
 from vlframe_motionqa import folder as folders
 from vlframe_motionqa.questions import QUESTIONS
 from vlframe_motionqa.rendering import Clip
 from vlframe_motionqa.scenes import KINDS, SHARES, SLOTS, SPLITS, TRAVEL, Motion, Scene, split_of
 
-VERSION = 3  # of the way clips are made; part of the cache folder's name
-DRAWS = 20_000  # before it is said that there are not enough different scenes
+VERSION = 3  # of the generator; part of the cache folder's name
+DRAWS = 20_000  # attempts before concluding that there are not enough different scenes
 
 
 class MotionQA:
@@ -34,11 +34,14 @@ class MotionQA:
         travel: float,
         folder: str | None,
         weights: dict[str, float],
+        also: list[str],
     ) -> None:
         _check(split, clips, questions, size, seconds, fps, travel)
         _check_weights(weights, questions)
+        _check_also(also, questions, split)
         self.split = split
-        # The scenes that some question needs: one that is asked about two kinds is content with what others brought.
+        self.also = also
+        # The scenes that some question needs: one asked about two kinds makes do with what others brought.
         asked_about = [question.scenes for name, question in QUESTIONS.items() if name in questions]
         kinds = list(dict.fromkeys(scenes[0] for scenes in asked_about))
         parameters = {
@@ -61,12 +64,12 @@ class MotionQA:
             if category in questions
         }
         self._asked = [(index, category) for category, indices in asked.items() for index in indices]
-        self.parts = None
+        self.subsets = None
         if weights:
             ends = list(itertools.accumulate(len(indices) for indices in asked.values()))
             starts = [0, *ends[:-1]]
-            self.parts = [
-                Part(start, end, weights.get(category, 1.0))
+            self.subsets = [
+                Subset(start, end, weights.get(category, 1.0), category)
                 for category, start, end in zip(asked, starts, ends, strict=True)
                 if end > start
             ]
@@ -77,15 +80,20 @@ class MotionQA:
     def __getitem__(self, index: int) -> Sample:
         clip, category = self._asked[index]
         question = QUESTIONS[category]
-        answer = self.clips[clip].scene.answers()[category]
+        answers = self.clips[clip].scene.answers()
+        answer = answers[category]
         path = folders.clip_path(self.folder, clip)
         media = [Media("video", path)]
         if question.hears:
             media.append(Media("audio", path, track=True))
         tags = "".join(f"<{item.kind}>" for item in media)
+        turns = [Turn("user", f"{tags}\n{question.text}"), Turn("assistant", answer)]
+        for other in self.also:
+            if other != category and other in answers:
+                turns += [Turn("user", QUESTIONS[other].text), Turn("assistant", answers[other])]
         return Sample(
             id=f"motionqa/{self.split}/{clip:06d}/{category}",
-            turns=(Turn("user", f"{tags}\n{question.text}"), Turn("assistant", answer)),
+            turns=tuple(turns),
             media=tuple(media),
             answer=answer,
             options=question.options,
@@ -102,8 +110,22 @@ def _check_weights(weights: dict[str, float], questions: list[str]) -> None:
         )
 
 
+def _check_also(also: list[str], questions: list[str], split: str) -> None:
+    seen = [category for category in questions if category in QUESTIONS and not QUESTIONS[category].hears]
+    if any(category not in seen for category in also):
+        raise ConfigError(
+            f"dataset 'motionqa': also is {also}; it names some of the questions that are asked and need no sound: "
+            f"{', '.join(seen)}"
+        )
+    if also and split != "train":
+        raise ConfigError(
+            f"dataset 'motionqa': also is {also} and split is {split!r}; questions that follow another are to learn "
+            "from: set split to train, or also to []"
+        )
+
+
 def draw_clips(split: str, clips: int, kinds: list[str], seed: int, travel: float = TRAVEL) -> list[Clip]:
-    """Different scenes of one split, by the kinds' shares, answers balanced (counts differ by one at most)."""
+    """Draw distinct scenes of one split, by the kinds' shares, with balanced answers (counts differ by at most one)."""
     random = Random(f"motionqa {seed} {split}")
     seen: set[Scene] = set()
     turns = dict.fromkeys(kinds, 0)

@@ -1,7 +1,8 @@
-"""The folder of clips: written once, whole or not at all, by one process however many ask for it.
+"""The folder of clips: written once, completely or not at all, by one process however many ask for it.
 
 It holds ``clips/000000.mp4 …`` and ``manifest.json``, which repeats the parameters and describes every clip. Everything
-is made in a folder beside it, the manifest last, and then renamed. A lock beside it lets other processes wait.
+is written to a temporary folder beside it, the manifest last, which is then renamed. A lock file makes other processes
+wait.
 """
 
 import fcntl
@@ -22,7 +23,7 @@ from vlframe_motionqa.rendering import Clip, frames_of, waveform_of, write_mp4
 
 MANIFEST = "manifest.json"
 MOST_WRITERS = 4  # processes
-WORTH_SHARING = 200  # clips; fewer are written before another process has begun
+WORTH_SHARING = 200  # clips; fewer are written before another process has started
 
 
 def clip_path(folder: Path, index: int) -> Path:
@@ -30,7 +31,7 @@ def clip_path(folder: Path, index: int) -> Path:
 
 
 def ensure(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> None:
-    """Make ``folder`` hold these clips; nothing is written if it does. A folder that lost something is made again."""
+    """Make ``folder`` hold these clips, unless it already does. A folder with missing files is written again."""
     if _is_whole(folder, parameters, clips):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def ensure(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> N
             return
         _refuse_strangers(folder)
         made = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(made, ignore_errors=True)  # what a killed process left
+        shutil.rmtree(made, ignore_errors=True)  # left by a killed process
         _write(made, folder, parameters, clips)
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
@@ -61,7 +62,7 @@ def _write(made: Path, folder: Path, parameters: dict[str, Any], clips: Sequence
     )
     (made / "clips").mkdir(parents=True)
     shares = min(os.cpu_count() or 1, MOST_WRITERS) if len(clips) >= WORTH_SHARING else 1
-    # Forked on Linux, so that the lock is held until the last of them ends, also when this process is killed.
+    # Forked on Linux, so that the lock is held until the last of them ends, even if this process is killed.
     others = [
         multiprocessing.Process(target=_write_share, args=(made, parameters, clips, n, shares))
         for n in range(1, shares)
@@ -80,7 +81,7 @@ def _write(made: Path, folder: Path, parameters: dict[str, Any], clips: Sequence
 
 
 def _write_share(made: Path, parameters: dict[str, Any], clips: Sequence[Clip], first: int, step: int) -> None:
-    """Every ``step``-th clip."""
+    """Write every ``step``-th clip, from ``first`` on."""
     frames = round(parameters["seconds"] * parameters["fps"])
     for index in range(first, len(clips), step):
         frames_TYXC = frames_of(clips[index], parameters["size"], frames)
@@ -89,7 +90,7 @@ def _write_share(made: Path, parameters: dict[str, Any], clips: Sequence[Clip], 
 
 
 def _is_whole(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> bool:
-    """True for a folder with all its clips; ``ConfigError`` for one that was made with other parameters."""
+    """Return whether a folder has all its clips; ``ConfigError`` if it was made with other parameters."""
     try:
         text = (folder / MANIFEST).read_text()
         found = json.loads(text)["parameters"]
@@ -100,7 +101,7 @@ def _is_whole(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -
         differ = ", ".join(f"{key}: {found.get(key)} there, {parameters[key]} asked" for key in keys)
         raise ConfigError(
             f"dataset 'motionqa': {folder} holds clips made with other parameters ({differ}); "
-            "give another folder, or null for a cache folder of its own"
+            "give another folder, or null for a separate cache folder"
         )
     sizes = {path.name: path.stat().st_size for path in (folder / "clips").glob("*.mp4")}
     return text == manifest_of(parameters, clips) and all(
@@ -109,7 +110,7 @@ def _is_whole(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -
 
 
 def _refuse_strangers(folder: Path) -> None:
-    """A folder is emptied only if nothing but a torn data set of ours is in it."""
+    """Raise ConfigError unless the folder holds nothing but an incomplete data set of ours, which may be deleted."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"dataset 'motionqa': {folder} is a file; give a folder for the clips")
     strangers = sorted({path.name for path in folder.glob("*")} - {MANIFEST, "clips"})
@@ -122,7 +123,7 @@ def _refuse_strangers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock of a process that dies."""
+    """Hold a lock for one process at a time; the system frees the lock of a process that dies."""
     with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

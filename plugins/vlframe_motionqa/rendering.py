@@ -1,4 +1,4 @@
-"""A clip's pictures and its sound, and the mp4 file that holds them.
+"""Render a clip's pictures and sound, and write them to an mp4 file.
 
 Shapes: T frames, Y X pixels, C colours, L waveform samples.
 """
@@ -20,14 +20,14 @@ PITCHES = (440, 660, 880)  # Hz
 
 @dataclass(frozen=True)
 class Clip:
-    """A scene and what does not matter for its answers. Clips that nobody asks about sound beep too, at any time."""
+    """A scene and details irrelevant to its answers. Clips without a question about sound also beep, at any time."""
 
     scene: Scene
-    shift: tuple[float, float]  # of the whole picture to the right and down, less than one cell
+    shift: tuple[float, float]  # of the whole picture right and down, less than one cell
     beep: int  # slot
     pitch: int  # Hz
     grey: int  # of the background
-    grain: int  # how noisy the background is
+    grain: int  # noise level of the background
     noise: int  # seed of the background and of the hiss
 
     @classmethod
@@ -45,7 +45,7 @@ class Clip:
 
 
 def frames_of(clip: Clip, size: int, frames: int) -> np.ndarray:
-    """uint8 ``frames_TYXC``; ``frames`` is a multiple of the eight slots, in each of which nothing moves."""
+    """Return uint8 ``frames_TYXC``; ``frames`` is a multiple of the eight slots, within which nothing moves."""
     grain_YX = np.random.default_rng(clip.noise).integers(-clip.grain, clip.grain + 1, (size, size))
     background_YXC = np.repeat((clip.grey + grain_YX).astype(np.float32)[..., None], 3, axis=2)
     slots_TYXC = np.empty((SLOTS, size, size, 3), np.uint8)
@@ -59,7 +59,7 @@ def frames_of(clip: Clip, size: int, frames: int) -> np.ndarray:
 
 
 def waveform_of(clip: Clip, seconds: float) -> np.ndarray:
-    """Mono float32 ``waveform_L``: a quiet hiss, and a beep in the middle four fifths of its slot."""
+    """Return mono float32 ``waveform_L``: a quiet hiss, and a beep in the middle four fifths of its slot."""
     hiss_L = np.random.default_rng([clip.noise, 1]).standard_normal(round(seconds * SAMPLING_RATE))
     slot = len(hiss_L) // SLOTS
     start, length = clip.beep * slot + slot // 10, slot * 8 // 10
@@ -72,9 +72,9 @@ def waveform_of(clip: Clip, seconds: float) -> np.ndarray:
 
 
 def write_mp4(path: Path, frames_TYXC: np.ndarray, fps: int, waveform_L: np.ndarray) -> None:
-    """H.264 (yuv420p) and AAC."""
+    """Write H.264 (yuv420p) and AAC."""
     with av.open(str(path), "w", format="mp4") as container:
-        # Without its look-ahead, which on pictures this small does not always decide alike.
+        # Without look-ahead, whose decisions are not always reproducible on pictures this small.
         steady = {"x264-params": "rc-lookahead=0:b-adapt=0:scenecut=0"}
         video = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "18", **steady})
         video.height, video.width = frames_TYXC.shape[1:3]
@@ -92,7 +92,7 @@ def write_mp4(path: Path, frames_TYXC: np.ndarray, fps: int, waveform_L: np.ndar
 
 
 def _cover(spot: Spot, shift: tuple[float, float], size: int) -> np.ndarray:
-    """How much of each pixel the shape covers, 0 to 1: ``cover_YX``."""
+    """Return the share of each pixel that the shape covers, 0 to 1: ``cover_YX``."""
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
     x = at[None, :] - spot.x - shift[0]
     y = at[:, None] - spot.y - shift[1]
@@ -100,7 +100,7 @@ def _cover(spot: Spot, shift: tuple[float, float], size: int) -> np.ndarray:
 
 
 def _distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance to the border, negative inside. Each shape touches all sides of a square of 2 * RADIUS."""
+    """Return the signed distance to the border, negative inside. Shapes touch all sides of a square of 2 * RADIUS."""
     if shape == "circle":
         return np.hypot(x, y) - RADIUS
     if shape == "square":

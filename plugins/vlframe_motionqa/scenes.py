@@ -1,19 +1,19 @@
-"""What happens in a clip: four kinds of scene, each a handful of discrete choices on eight equal slots of time.
+"""The scenes of clips: four kinds, each a handful of discrete choices on eight equal time slots.
 
-The choices are made so that short cuts do not pay (exactly, in the distribution that scenes are drawn from):
+The choices rule out short cuts (exactly, in the distribution that scenes are drawn from):
 
 * ``Motion``: the middle of the path is uniform over a range, whatever the direction, so the middle frame and the mean
-  over frames say nothing about which way it goes. (The first or the last frame alone gives a hint, no more: the best
-  guess from it is right in 48 cases of 100, where 25 is chance.)
+  over frames do not reveal the direction. (The first or last frame alone only gives a hint: the best guess from it is
+  right in 48 cases of 100, where 25 is chance.)
 * ``Blink``: the shape is shown in four of the eight slots whatever the count, and each rhythm is as likely as its
-  complement, so neither one frame nor the mean over frames says how often it appeared.
-* ``Switch``: each of two shapes appears once or vanishes once, as likely the one as the other, so what is there in one
-  slot says nothing about the order. (It can show the two colours: whoever sees them is right half of the time.)
-* ``Beep``: the flash is at the same times before and after the beep, so the picture alone says nothing. (The sound
-  alone is right in two cases of three: the earliest beeps are always before, the last ones after.)
+  complement, so neither one frame nor the mean over frames reveals how often it appeared.
+* ``Switch``: each of two shapes appears once or vanishes once, with equal probability, so the content of one slot does
+  not reveal the order. (It can show the two colours: whoever sees them is right half of the time.)
+* ``Beep``: the flash times before and after the beep are distributed equally, so the picture alone reveals nothing.
+  (The sound alone is right in two cases of three: the earliest beeps are always before, the last ones after.)
 
-Motions and switches played backwards are as likely as played forwards, so no model that takes frames as a bag can tell
-direction or order. A scene belongs to one split, by a hash of its choices: see ``split_of``.
+Motions and switches played backwards are as likely as played forwards, so no model that ignores the order of frames can
+tell direction or order. A scene belongs to one split, by a hash of its choices: see ``split_of``.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from typing import ClassVar, Protocol
 from vlframe_motionqa.questions import COLOURS, COUNTS, DIRECTIONS, EIGHTHS, SHAPES
 
 SLOTS = 8
-CELLS = 16  # places along a side that a shape is put at; a clip is shifted by less than one (see ``rendering``)
-RADIUS = 0.2  # of a shape, as a part of the picture's width
+CELLS = 16  # positions of a shape along a side; a clip is shifted by less than one (see ``rendering``)
+RADIUS = 0.2  # of a shape, as a fraction of the picture's width
 LEAST_GAP = 3  # slots between the two switches
-TRAVEL = 0.3  # widths that a moving shape goes from the first slot to the last, unless a data set asks for another way
+TRAVEL = 0.3  # distance a moving shape travels from the first slot to the last, in widths, unless a data set changes it
 STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SPLITS = ("train", "validation")
 VALIDATION_SHARE = 0.2
@@ -38,7 +38,7 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Spot:
-    """A shape at a place: its centre in widths of the picture, from the top left corner."""
+    """A shape and its position: its centre in widths of the picture, from the top left corner."""
 
     shape: str
     colour: str
@@ -50,12 +50,12 @@ class Scene(Protocol):
     kind: ClassVar[str]
 
     def answers(self) -> dict[str, str]: ...  # by category of question
-    def spots(self, slot: int) -> list[Spot]: ...  # what is seen all through a slot
+    def spots(self, slot: int) -> list[Spot]: ...  # the shapes visible throughout a slot
 
 
 @dataclass(frozen=True)
 class Motion:
-    """One shape moves steadily; ``start`` is its place along and across its way, ``travel`` how many widths it goes."""
+    """One shape moves steadily; ``start`` is its place along and across the path, ``travel`` its distance in widths."""
 
     kind: ClassVar[str] = "motion"
     direction: str
@@ -81,7 +81,7 @@ class Motion:
         along, across = (cell / (CELLS - 1) for cell in self.start)
         room = 1 - 1 / CELLS  # the clip's shift needs the rest
         way = (room - self.travel) * along + self.travel * slot / (SLOTS - 1)
-        side = self.travel / 2 + (room - self.travel) * across  # as wide as the middles of the ways
+        side = self.travel / 2 + (room - self.travel) * across  # the same range as the middles of the paths
         step_x, step_y = STEPS[self.direction]
         way = way if step_x + step_y > 0 else room - way
         x, y = (way, side) if step_x else (side, way)
@@ -118,7 +118,7 @@ class Blink:
 
 @dataclass(frozen=True)
 class Switch:
-    """Two shapes side by side; each appears once or vanishes once. Of each pair, the first is that of the earlier."""
+    """Two shapes side by side; each appears once or vanishes once. The first of each pair is the earlier one's."""
 
     kind: ClassVar[str] = "switch"
     colours: tuple[str, str]
@@ -156,7 +156,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class Beep:
-    """A shape flashes for one slot; the beep is in the slot before it or in the slot after it."""
+    """A shape flashes for one slot; the beep is in the slot before or after it."""
 
     kind: ClassVar[str] = "beep"
     flash: int
@@ -195,9 +195,9 @@ SHARES = {"motion": 2, "blink": 1, "switch": 1, "beep": 1}  # motion is what a s
 
 
 def split_of(scene: Scene) -> str:
-    """The one split a scene may be in: a fifth of all scenes, picked by hash, is for validation, under every seed.
+    """Return the split of a scene: a fifth of all scenes, picked by hash, is for validation, for every seed.
 
-    How far a shape travels makes no other scene of it.
+    The distance that a shape travels does not count.
     """
     choices = {name: value for name, value in asdict(scene).items() if name != "travel"}  # type: ignore[call-overload]
     text = json.dumps([scene.kind, choices], sort_keys=True)
@@ -210,19 +210,19 @@ def _cell(random: Random) -> tuple[int, int]:
 
 
 def _inside(place: Sequence[int]) -> tuple[float, float]:
-    """The centre for a cell, such that the whole shape is inside the picture."""
+    """Return the centre for a cell, such that the whole shape is inside the picture."""
     x, y = (RADIUS + (1 - 2 * RADIUS - 1 / CELLS) * cell / (CELLS - 1) for cell in place)
     return x, y
 
 
 def _rhythm(count: int, random: Random) -> tuple[int, ...]:
-    """Four slots on in ``count`` runs and four off in as many, or the complement of that."""
+    """Draw four slots that are on, in ``count`` runs, and four off in as many, or the complement of that."""
     runs = zip(_lengths(count, random), _lengths(count, random), strict=True)
     rhythm = tuple(bit for on, off in runs for bit in [1] * on + [0] * off)
     return tuple(1 - bit for bit in rhythm) if random.randrange(2) else rhythm
 
 
 def _lengths(count: int, random: Random) -> list[int]:
-    """Four as a sum of ``count`` whole numbers."""
+    """Draw ``count`` whole numbers whose sum is four."""
     borders = [0, *sorted(random.sample(range(1, SLOTS // 2), count - 1)), SLOTS // 2]
     return [end - start for start, end in itertools.pairwise(borders)]

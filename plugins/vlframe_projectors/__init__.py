@@ -1,14 +1,15 @@
-"""Projectors: linear maps and MLPs, over frames or sound, and an average over space and time."""
+"""Projectors: linear maps and MLPs, for frames or sound, and an average over space and time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import vlframe
 
 
 @dataclass
 class MLPParams:
-    """Linear layers with GELU between."""
+    """Linear layers with GELU between them."""
 
     depth: int = 2  # linear layers; 2 is VideoLLaMA 2's mlp2x_gelu
     hidden: int | None = None  # width between them; null: the language model's width
@@ -16,7 +17,7 @@ class MLPParams:
 
 @dataclass
 class PoolParams:
-    """The grid that is left, and the MLP that reads it. An axis that is shorter already stays as it is."""
+    """The target grid, and the MLP that reads it. A shorter axis is not changed."""
 
     frames: int = 4
     height: int = 4
@@ -35,4 +36,10 @@ def vlframe_components() -> Iterator[vlframe.Component]:
         ("audio_connector", "linear", f"{sound}:SoundLinear", None, "one linear map of each step"),
         ("audio_connector", "mlp", f"{sound}:SoundMLP", MLPParams, "an MLP at each step"),
     ):
-        yield vlframe.Component(*row)
+        yield vlframe.Component(*row, example={})  # their widths are those of their neighbours
+
+
+@vlframe.hookimpl
+def vlframe_conf() -> Path:
+    """Return the preset of a small pool for the CPU."""
+    return Path(__file__).parent / "conf"

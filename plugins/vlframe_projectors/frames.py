@@ -1,6 +1,7 @@
 """Connectors that average over time first, as VideoLLaMA 2 does with its linear and MLP projectors.
 
-The order of the frames is lost, and an image gives what a clip of equal frames would. Any grid will do, sequences too.
+The order of the frames is lost, and an image gives the same as a clip of equal frames. Any grid is accepted, including
+sequences.
 B batch, T frames, H W patches, D features, N tokens, E embedding.
 """
 
@@ -26,7 +27,7 @@ class MeanLinear(nn.Linear):
 
 
 class MeanMLP(MLP):
-    """An MLP."""
+    """Averages features over time, then maps each patch with an MLP."""
 
     expands_images = False
 

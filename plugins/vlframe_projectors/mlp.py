@@ -6,7 +6,7 @@ import vlframe
 
 
 class MLP(nn.Sequential):
-    """``depth`` linear layers from ``in_dim`` over ``hidden`` (None: ``out_dim``) to ``out_dim``; any leading shape."""
+    """``depth`` linear layers from ``in_dim`` via ``hidden`` (None: ``out_dim``) to ``out_dim``; any leading shape."""
 
     def __init__(self, in_dim: int, out_dim: int, depth: int, hidden: int | None) -> None:
         if depth < 1 or (hidden is not None and hidden < 1):

@@ -11,7 +11,7 @@ from vlframe_projectors.mlp import MLP
 
 
 class Pool(nn.Module):
-    """Adaptive average pooling. Each axis ends with min(target, what there is); a sequence is an axis of height 1."""
+    """Adaptive average pooling. Each axis ends with min(target, its size); a sequence is an axis of height 1."""
 
     expands_images = False
 
@@ -27,12 +27,12 @@ class Pool(nn.Module):
         self.readout = MLP(in_dim, out_dim, depth, hidden)
 
     def tokens(self, grid: vlframe.VideoGrid) -> int:
-        """With the default 4x4x4, a clip of 8x24x24 gives 64 tokens and an image 1x4x4 = 16."""
+        """Return N. With the default 4x4x4, a clip of 8x24x24 gives 64 tokens and an image 1x4x4 = 16."""
         frames, height, width = self.target
         return min(frames, grid.frames) * min(height, grid.height) * min(width, grid.width)
 
     def forward(self, features_BTHWD: Tensor) -> Tensor:
-        # One matrix product an axis: the numbers of adaptive_avg_pool3d, whose gradient on CUDA varies between runs.
+        # One matrix product per axis gives the values of adaptive_avg_pool3d, whose CUDA gradient varies between runs.
         averaged = features_BTHWD
         for axis, target in enumerate(self.target, start=1):
             means_IJ = averaging(averaged.shape[axis], target, averaged)
@@ -41,7 +41,7 @@ class Pool(nn.Module):
 
 
 def averaging(size: int, target: int, like: Tensor) -> Tensor:
-    """``means_IJ``: row i of n = min(target, size) averages floor(i*size/n) up to, not with, ceil((i+1)*size/n)."""
+    """Return ``means_IJ``: row i of n = min(target, size) averages floor(i*size/n) to ceil((i+1)*size/n), exclusive."""
     count = min(target, size)
     row = torch.arange(count, device=like.device)[:, None]
     column = torch.arange(size, device=like.device)

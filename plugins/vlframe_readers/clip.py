@@ -1,21 +1,26 @@
-"""What a clip holds: the exact number of its frames, when each is shown, and where decoding can begin.
+"""Index a clip: the exact number of frames, the time of each, and the points where decoding can begin.
 
-Headers are not believed. In MP4, MOV, Matroska and WebM every packet is one frame and carries its time of presentation,
-so reading the packets (without decoding them) is enough; other containers are decoded once to be counted.
+Headers are not trusted. In MP4, MOV, Matroska and WebM every packet is one frame with its presentation time, so reading
+the packets (without decoding) is enough; other containers are decoded once to count their frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlframe import MediaError, VideoInfo
-from vlframe_readers.container import reading, video_stream
+from vlframe_readers.chunks import avi_chunks
+from vlframe_readers.clock import opening, shown, with_times
+from vlframe_readers.container import named, reading, video_stream
 from vlframe_readers.damage import whole
 from vlframe_readers.keyframes import is_clean
+from vlframe_readers.orientation import Orientation, orientation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -24,30 +29,33 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 TIMED = ("mov", "matroska")
-REMEMBERED = 16  # clips; `info` is asked first and `frames` right after it
+# Other containers whose frames have times; in the rest all frames are shown equally long.
+STAMPED = ("matroska", "gif", "mpegts", "mpeg", "flv", "asf", "ogg", "rm", "mxf", "ivf")
+REMEMBERED = 16  # clips; `info` is called first and `frames` right after it
 
 
 @dataclass(frozen=True)
 class Clip:
     """``times`` (ascending, one for each frame) and ``keys`` (times at which decoding can begin) are in units of the
-    stream's time base; both are empty where times cannot be relied upon and only decoding from the start is exact.
+    stream's time base; both are empty if times are unreliable and only decoding from the start is exact.
 
-    ``closed`` says that after each key nothing refers to what was before it.
+    ``closed``: nothing after a key refers to anything before it.
     """
 
     info: VideoInfo
     container: str
     codec: str
     pixel_format: str
-    rows: int  # of a stored picture, before it is turned upright
+    rows: int  # height of the stored picture, before it is rotated upright
     video_streams: int
     times: tuple[int, ...]
     keys: tuple[int, ...]
     closed: bool
+    orientation: Orientation
 
 
 def clip(path: Path) -> Clip:
-    """The clip in this file; remembered until the file changes. Raises ``MediaError``."""
+    """Index the clip in this file; cached until the file changes. Raises ``MediaError``."""
     path = Path(path)
     try:
         stat = path.stat()
@@ -60,26 +68,23 @@ def clip(path: Path) -> Clip:
 def _clip(path: Path, changed: int, size: int) -> Clip:
     with reading(path) as container:
         stream = video_stream(container, path)
-        packets, first = _scan(container, stream)
+        packets, first, zero = _scan(container, stream)
         if first is None:
             raise MediaError(f"{path}: it holds no frame that can be decoded")
-        if stream.frames > packets.count and "avi" in container.format.name:
-            raise MediaError(
-                f"{path}: it is damaged: its head says {stream.frames} frames, and it holds {packets.count}"
-            )
         name, codec = container.format.name.split(",")[0], _codec(stream)
+        if name == "avi":
+            _check_chunks(stream, packets, path)
         times = packets.times() if name in TIMED and codec != "vp8" else ()  # vp8 has packets that are never shown
-        turned = round(first.rotation / 90) % 2
-        frames = len(times) or _count(path)
-        info = VideoInfo(
-            frames=frames,
-            fps=_rate(stream, frames, times, path),
-            height=first.width if turned else first.height,
-            width=first.height if turned else first.width,
-            has_audio=bool(container.streams.audio),
-        )
+        shown_at: Sequence[int | None] = times
+        last = packets.durations.get(times[-1], 0) if times else 0
+        if not times:
+            shown_at, last = _decoded_times(path, name)
+        if name == "avi":
+            shown_at, last = _chunk_times(stream, packets, shown_at, path)
+        with named(path):
+            turn = orientation(first)
         return Clip(
-            info=info,
+            info=_info(container, stream, shown_at, last, first, turn, zero, path),
             container=name,
             codec=codec,
             pixel_format=first.format.name,
@@ -88,21 +93,87 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
             times=times,
             keys=tuple(sorted(packets.keys)) if times else (),
             closed=bool(times) and packets.closed,
+            orientation=turn,
         )
 
 
-def _count(path: Path) -> int:
-    """Frames that decoding gives."""
+def _info(
+    container: InputContainer,
+    stream: VideoStream,
+    shown_at: Sequence[int | None],
+    last: int,
+    first: VideoFrame,
+    turn: Orientation,
+    zero: float | None,
+    path: Path,
+) -> VideoInfo:
+    """Build the ``VideoInfo``. ``shown_at`` has an item for each frame; ``zero``: start of the file's clock (None: the
+    first frame)."""
+    known = [time for time in shown_at if time is not None]
+    if len(known) < len(shown_at) or any(after <= before for before, after in pairwise(known)):
+        known = []
+    fps = _rate(stream, len(shown_at), known, path)
+    assert stream.time_base is not None  # every stream that was demuxed has one
+    tick = float(stream.time_base)
+    info = VideoInfo(
+        frames=len(shown_at),
+        fps=fps,
+        height=first.width if turn.swapped else first.height,
+        width=first.height if turn.swapped else first.width,
+        has_audio=bool(container.streams.audio),
+    )
+    return with_times(info, shown([time * tick for time in known], last * tick, fps, tick, zero))
+
+
+def _decoded_times(path: Path, container_name: str) -> tuple[list[int | None], int]:
+    """Decode all frames; return their times (None if the container's are useless), and how long the last is shown."""
     with reading(path) as container:
-        return sum(1 for _ in whole(container, video_stream(container, path), path))
+        frames = [(frame.pts, frame.duration) for frame in whole(container, video_stream(container, path), path)]
+    if container_name not in STAMPED and container_name != "avi":
+        return [None] * len(frames), 0
+    return [pts for pts, _ in frames], (frames[-1][1] if frames else 0) or 0
+
+
+def _check_chunks(stream: VideoStream, packets: _Packets, path: Path) -> None:
+    """Raise ``MediaError`` for an AVI that holds less than its head says. An empty chunk is a dropped frame."""
+    if stream.frames <= packets.count:
+        return
+    with path.open("rb") as file:
+        held = avi_chunks(file, path.stat().st_size, stream.index)
+    if held < stream.frames:
+        raise MediaError(
+            f"{path}: it is damaged: its head says {stream.frames} frames, and it holds {max(held, packets.count)}"
+        )
+
+
+def _chunk_times(
+    stream: VideoStream, packets: _Packets, decoded: Sequence[int | None], path: Path
+) -> tuple[Sequence[int | None], int]:
+    """Return when the frames of an AVI are shown, and how long the last one is; None for each at a constant rate.
+
+    An AVI has no times: a frame is shown at the number of its chunk. That is the order of decoding, which says nothing
+    of when a reordered picture is shown.
+    """
+    numbers, ordered = packets.numbers, list(decoded) == packets.shown
+    dropped = any(after - before != 1 for before, after in pairwise(numbers))
+    if not dropped and not (ordered and numbers[0]):
+        return [None] * len(decoded), 0
+    if not ordered:
+        raise MediaError(
+            f"{path}: this AVI has dropped frames among pictures that are stored in another order than they are shown, "
+            "so when each is shown is unknown; convert it from its source with ffmpeg"
+        )
+    return numbers, max(stream.frames - numbers[-1], 1)
 
 
 class _Packets:
-    """What the packets of a stream say, in the order of the file."""
+    """Facts from the packets of a stream, in the order of the file."""
 
     def __init__(self) -> None:
         self.count = 0
         self.shown: list[int | None] = []
+        self.numbers: list[int] = []  # of decoding
+        self.durations: dict[int, int] = {}
         self.keys: list[int] = []
         self.closed = True
         self.ordered = True  # no frame is shown before the first that can be decoded
@@ -110,8 +181,11 @@ class _Packets:
     def add(self, packet: Packet, codec: str, extradata: bytes | None) -> None:
         if not packet.is_discard:  # outside the edit list: decoded, never shown
             self.shown.append(packet.pts)
+            if packet.dts is not None:
+                self.numbers.append(packet.dts)
         if packet.pts is None:
             return
+        self.durations[packet.pts] = packet.duration or 0
         if packet.is_keyframe:
             self.keys.append(packet.pts)
             self.closed = self.closed and is_clean(packet, codec, extradata)
@@ -121,33 +195,43 @@ class _Packets:
             self.closed = False
 
     def times(self) -> tuple[int, ...]:
-        """When each frame is shown; nothing where that is not sure."""
+        """Return when each frame is shown; () if that is uncertain."""
         if not self.ordered or None in self.shown or len(set(self.shown)) < len(self.shown):
             return ()
         return tuple(sorted(time for time in self.shown if time is not None))
 
 
-def _scan(container: InputContainer, stream: VideoStream) -> tuple[_Packets, VideoFrame | None]:
-    """All packets, and the first frame."""
+def _scan(container: InputContainer, stream: VideoStream) -> tuple[_Packets, VideoFrame | None, float | None]:
+    """Return all packets, the first frame, and the second at which the common clock begins (None: no sound)."""
+    from av.stream import Discard
+
     packets, first = _Packets(), None
     codec, extradata = _codec(stream), stream.codec_context.extradata
-    for packet in container.demux(stream):
-        packets.count += packet.dts is not None or packet.size > 0  # the last one only says that there are no more
+    sounds = container.streams.audio[:1]
+    demuxed = container.demux(stream, *sounds)
+    held, zero = opening(demuxed) if sounds else ([], None)
+    for sound in sounds:
+        sound.discard = Discard.all  # its beginning is known now
+    for packet in chain(held, demuxed):
+        if packet.stream_index != stream.index:
+            continue
+        packets.count += packet.dts is not None or packet.size > 0  # the last one only marks the end
         if packet.size:
             packets.add(packet, codec, extradata)
         if first is None:
             first = next(iter(packet.decode()), None)
-    return packets, first
+    return packets, first, zero
 
 
 def _codec(stream: VideoStream) -> str:
     return stream.codec_context.codec.canonical_name
 
 
-def _rate(stream: VideoStream, frames: int, times: tuple[int, ...], path: Path) -> float:
-    """Frames a second on average: the header's where the frames' own times agree, else that of the times."""
+def _rate(stream: VideoStream, frames: int, times: Sequence[int], path: Path) -> float:
+    """Return the average frame rate: the header's if the frames' own times agree, else that of the times."""
     stated = stream.average_rate or stream.base_rate
     if len(times) > 1:
+        assert stream.time_base is not None
         measured = Fraction(frames - 1) / ((times[-1] - times[0]) * stream.time_base)
         if not stated or abs(stated / measured - 1) > 0.02:
             return float(measured)

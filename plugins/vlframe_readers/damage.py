@@ -1,13 +1,13 @@
-"""Damage that a decoder notices, and would otherwise hide.
+"""Report damage that a decoder notices but would otherwise hide.
 
-FFmpeg repairs what it can: it paints over a slice that it could not read, drops a packet, takes up again behind a hole,
-and gives the result like any other. It says so in three places: an error instead of a repair, where asked for one
+FFmpeg repairs what it can: it conceals a slice that it could not read, drops a packet, resumes after a hole, and
+returns the result like any other. It reports this in three places: an error instead of a repair, if requested
 (``ERRORS``); a flag on packet or frame; a line of its log. Codecs without checksums do not notice a changed bit at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Of AVCodecContext.err_detect: verify checksums, and fail instead of concealing.
 ERRORS = {"err_detect": "+crccheck+explode"}
-# Part of FFmpeg's name, and how a line begins that means damage for certain. Others of the same level can be met in a
-# good file, after a seek for one.
+# Part of FFmpeg's name, and the beginning of a line that means damage for certain. Others of the same level also occur
+# in good files, for example after a seek.
 LOG = (
     ("gif", "LZW decode failed"),
     ("matroska", "0x00 at pos"),
@@ -33,16 +33,43 @@ LOG = (
     ("flac", "decode_frame() failed"),
 )
 
+UNSTATED = ("wav", "au", "w64", "caf", "aiff")  # containers of raw samples, which may not state their number
+UNSTATED_REST = 64  # bytes after the last whole sample
+
 
 def whole(container: InputContainer, stream: Any, path: Path) -> Iterator[Any]:
-    """The frames of a stream, picture or sound. Raises ``MediaError`` at the first that FFmpeg says is damaged."""
+    """Yield the frames of a stream, picture or sound. ``MediaError`` at the first that FFmpeg reports as damaged."""
     for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise MediaError(f"{path}: it is damaged: its {stream.type} has a hole{_at(packet)}")
-        for frame in packet.decode():
-            if frame.is_corrupt:
-                raise MediaError(f"{path}: it is damaged: its {stream.type} cannot be decoded whole{_at(frame)}")
-            yield frame
+        yield from _checked(packet, path)
+
+
+def sound_frames(packets: Iterable[Any], stream: Any, path: Path, seen: Callable[[Any], None]) -> Iterator[Any]:
+    """Yield the frames of a sound track like ``whole``; packets of other streams are only passed to ``seen``."""
+    for packet in packets:
+        if packet.stream_index == stream.index:
+            yield from _checked(packet, path)
+        else:
+            seen(packet)
+
+
+def _checked(packet: Any, path: Path) -> Iterator[Any]:
+    if packet.is_corrupt and not _is_the_rest(packet, path):
+        raise MediaError(f"{path}: it is damaged: its {packet.stream.type} has a hole{_at(packet)}")
+    for frame in packet.decode():
+        if frame.is_corrupt and not packet.is_corrupt:
+            raise MediaError(f"{path}: it is damaged: its {packet.stream.type} cannot be decoded whole{_at(frame)}")
+        yield frame
+
+
+def _is_the_rest(packet: Any, path: Path) -> bool:
+    """Return whether a packet is only shorter than others because the file ends after it.
+
+    FFmpeg flags the last packet of samples whose number the file does not state (WAV written to a pipe). A file that is
+    shorter than it states has already been refused (``truncation``).
+    """
+    if packet.stream.container.format.name not in UNSTATED or packet.pos is None:
+        return False
+    return packet.pos + packet.size + UNSTATED_REST > path.stat().st_size
 
 
 def _at(thing: Any) -> str:
@@ -53,11 +80,11 @@ def _at(thing: Any) -> str:
 
 @contextmanager
 def log_checked(path: Path) -> Iterator[None]:
-    """Raises ``MediaError`` after the block when FFmpeg has written a line that means damage."""
+    """Raise ``MediaError`` after the block if FFmpeg has logged a line that means damage."""
     import av
 
     level = av.logging.get_level()
-    av.logging.set_skip_repeated(False)  # or the same damage in the next file would not be noticed
+    av.logging.set_skip_repeated(False)  # otherwise the same damage in the next file would not be logged
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture(local=True) as lines:

@@ -1,46 +1,49 @@
-"""Frames by decord, where decord is right.
+"""Frames by decord, for clips that decord reads correctly.
 
-decord 0.6 carries FFmpeg 4.1. Its seeks give wrong frames in AVI, after keyframes that are followed by earlier pictures
+decord 0.6 bundles FFmpeg 4.1. Its seeks give wrong frames in AVI, after keyframes that are followed by earlier pictures
 (open GOP: the default of many HEVC encoders) and at recovery points; it counts frames that an edit list hides, and can
-then wait for them for ever. So the packets are looked at first (``clip``), and it never seeks where that goes wrong.
-Nor does it say which pictures it has repaired: PyAV decodes them once more to know. That makes it the slower reader; it
-is here for those who want decord's own frames.
+then wait for them for ever. So the packets are inspected first (``clip``), and it never seeks in such files. Nor does
+it report which pictures it has repaired: PyAV decodes them once more to find out. That makes it the slower reader; it
+exists for those who want decord's own frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlframe import ConfigError, MediaError
+from vlframe import ClipPath, ConfigError, MediaError
 from vlframe_readers.clip import Clip
-from vlframe_readers.pyav import PyavReader, checked, each
+from vlframe_readers.pictures import picture_clip
+from vlframe_readers.pyav import ConfiguredPyavReader, checked, each
 
 CONTAINERS = ("mov", "matroska", "avi")
 CODECS = ("h264", "hevc", "mpeg4", "vp9", "mjpeg", "mpeg2video")
-# Converted to RGB alike by every FFmpeg; for others (and for halved rows of odd number) interpolation has changed.
+# All FFmpeg versions convert these to RGB alike; for others (and odd numbers of subsampled rows) interpolation changed.
 HALF_HEIGHT = ("yuv420p", "yuvj420p")
 FULL_HEIGHT = ("yuv444p", "gray")
 
 
-class DecordReader(PyavReader):
-    """Frames by decord; a clip that decord cannot read exactly is a ``MediaError``. Sound is PyAV's."""
+class DecordReader(ConfiguredPyavReader):
+    """Reads frames by decord; a clip that decord cannot read exactly is a ``MediaError``. Sound is PyAV's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, picture_fps: float) -> None:
+        super().__init__(picture_fps=picture_fps)
         if find_spec("decord") is None:
             raise ConfigError("reader=decord needs the package decord, which is not installed; reader=auto does not")
 
-    def frames(self, path: Path, indices: Sequence[int]) -> np.ndarray:
-        """RGB uint8 ``frames_TYXC``, rotated upright, in the order of ``indices``; an index may come twice."""
+    def frames(self, path: ClipPath, indices: Sequence[int]) -> np.ndarray:
+        """Return RGB uint8 ``frames_TYXC``, rotated upright, in the order of ``indices``; an index may occur twice."""
+        if picture_clip(path, self.picture_fps) is not None:
+            return super().frames(path, indices)
         held = checked(path, indices)
         if reason := refusal(held):
             raise MediaError(f"{path}: decord does not read this exactly ({reason}); use reader=auto or reader=pyav")
         wanted = sorted(set(indices))
-        each(path, held, wanted, lambda frame: None)  # decord does not say what it has repaired; PyAV does
+        each(path, held, wanted, lambda frame: None)  # decord does not report what it has repaired; PyAV does
         import decord
         from decord._ffi.base import DECORDError
 
@@ -58,7 +61,7 @@ class DecordReader(PyavReader):
 
 
 def refusal(held: Clip) -> str | None:
-    """Why decord must not read this clip; None where it may."""
+    """Return why decord must not read this clip; None if it may."""
     if held.container not in CONTAINERS:
         return f"a {held.container} file"
     if held.codec not in CODECS:
@@ -69,6 +72,10 @@ def refusal(held: Clip) -> str | None:
         return "frames without a time of their own"
     if held.pixel_format not in HALF_HEIGHT + FULL_HEIGHT:
         return f"pixel format {held.pixel_format}"
+    if held.container == "avi" and held.info.times is not None:
+        return "dropped frames"
+    if held.orientation.mirrored:
+        return "its display matrix mirrors it"
     if held.pixel_format in HALF_HEIGHT and held.rows % 2:
         return f"{held.rows} rows, an odd number"
     return None
@@ -79,7 +86,7 @@ def seeks_exactly(held: Clip) -> bool:
 
 
 def _in_order(video: Any, wanted: Sequence[int]) -> np.ndarray:
-    """Without seeks, one frame after the other (``skip_frames`` loses count after keyframes)."""
+    """Read frames one after the other, without seeks (``skip_frames`` loses count after keyframes)."""
     found = []
     for index in range(wanted[-1] + 1):
         frame = video.next()

@@ -1,4 +1,4 @@
-"""Which keyframes forget everything before them."""
+"""Recognise keyframes after which nothing refers to earlier frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ HEVC_IDR = (19, 20)
 
 
 def is_clean(packet: Packet, codec: str, extradata: bytes | None) -> bool:
-    """False for the recovery points of H.264 and HEVC, which containers mark as keyframes too.
+    """Return False for the recovery points of H.264 and HEVC, which containers also mark as keyframes.
 
-    They are found by the types of the packet's units (ITU-T H.264 table 7-1, H.265 table 7-1), which MP4 and Matroska
-    store behind their lengths. Other codecs have no such thing.
+    They are recognised by the types of the packet's units (ITU-T H.264 table 7-1, H.265 table 7-1), which MP4 and
+    Matroska store after their lengths. Other codecs have no such points.
     """
     if codec == "h264":
         return any(unit & 0x1F in H264_IDR for unit in _units(packet, extradata, 4))
@@ -25,7 +25,7 @@ def is_clean(packet: Packet, codec: str, extradata: bytes | None) -> bool:
 
 
 def _units(packet: Packet, extradata: bytes | None, length_at: int) -> list[int]:
-    """First byte of each unit. ``length_at``: where the decoder configuration holds the width of a length, less one."""
+    """Return each unit's first byte. ``length_at``: place of the width of lengths, less one, in the decoder config."""
     if not extradata or len(extradata) <= length_at or extradata[0] != 1:
         return []
     width = (extradata[length_at] & 3) + 1

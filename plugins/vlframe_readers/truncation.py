@@ -1,21 +1,54 @@
-"""Is a file shorter than its own structure says?
+"""Detect files that are shorter than their own structure says.
 
-Decoders stop at the end of a truncated file without a word, or invent the rest. The containers below state their
-sizes up front, or mark their end. Transport streams, raw streams and MP3 without an Info frame do not, and a fragmented
-MP4 cut between two fragments looks whole.
+Decoders silently stop at the end of a truncated file, or invent the rest. The containers below state their sizes up
+front, or mark their end. Transport streams, raw streams and MP3 without an Info frame do not, and a fragmented MP4 cut
+between two fragments looks complete. Unusual files are not damaged: a size that was unknown when it was written (a
+pipe, an interrupted recorder), a missing mark after a complete last piece, bytes after the end.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from vlframe_readers.chunks import (
+    EBML,
+    caf,
+    form,
+    gif,
+    ivf,
+    matroska,
+    mxf,
+    next_box,
+    realmedia,
+    riff,
+    sun,
+    wavpack,
+    y4m,
+)
+
 ISO_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot")
-EBML, SEGMENT = 0x1A45DFA3, 0x18538067
-UNKNOWN_32 = 0xFFFFFFFF
+INDEXES = (b"moov", b"moof", b"meta")
+
+_WALKS: dict[bytes, Callable[[BinaryIO, int], int]] = {
+    b"RIFF": riff,
+    b"RF64": riff,
+    b"BW64": riff,
+    b"GIF8": gif,
+    b"FORM": form,
+    b"DKIF": ivf,
+    b"caff": caf,
+    b".snd": sun,
+    b"wvpk": wavpack,
+    b"YUV4": y4m,
+    b".RMF": realmedia,
+    b"\x06\x0e\x2b\x34": mxf,
+}
 
 
 def truncation(path: Path) -> str | None:
-    """What is missing from the end of the file, in words; None for a file that looks whole or is of another kind."""
+    """Describe what is missing from the end of the file; None for a file that looks complete or is of another kind."""
     size = path.stat().st_size
     if size == 0:
         return "it is empty (0 bytes)"
@@ -23,107 +56,56 @@ def truncation(path: Path) -> str | None:
         head = file.read(12)
         walk = _walk_for(head)
         needed = walk(file, size) if walk else size
-    if needed > size:
-        return f"it is truncated: it has {size} of at least {needed} bytes"
+        if needed > size:
+            return f"it is truncated: it has {size} of at least {needed} bytes"
+        if needed < 0:
+            return "its index (moov) is missing: what wrote it did not finish; tools like untrunc may recover it"
     return None
 
 
 def _walk_for(head: bytes) -> Callable[[BinaryIO, int], int] | None:
     if head[4:8] in ISO_BOXES:
         return _iso
-    if head[:4] == b"RIFF":
-        return _riff
     if head[:4] == EBML.to_bytes(4, "big"):
-        return _matroska
+        return matroska
     if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] > b"\xe0" and head[1] & 0x06):
         return _mp3
-    return {b"GIF8": _gif, b"OggS": _ogg, b"FORM": _form, b"DKIF": _ivf}.get(head[:4])
+    return {b"OggS": _ogg}.get(head[:4]) or _WALKS.get(head[:4])
 
 
 def _iso(file: BinaryIO, size: int) -> int:
-    """MP4 and MOV: a chain of boxes, each led by its size (32 bit; 1: a 64-bit size follows; 0: to the end)."""
-    at = 0
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if not head[4:8].isalnum():  # not a box: something was appended
-            return at
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length < 8:
-            return size if length == 0 else at
-        at += length
-    return at
+    """Measure MP4 and MOV: a chain of boxes, each after its size (32 bit; 1: a 64-bit size follows; 0: to the end).
 
-
-def _riff(file: BinaryIO, size: int) -> int:
-    """AVI and WAV: one RIFF chunk, or several in an AVI over 1 GB; a recorder leaves a size of 0 or all ones."""
-    at = 0
+    Less than 0 for a file that is complete by that, but has no index.
+    """
+    at, indexed = 0, False
     while at + 8 <= size:
-        file.seek(at)
-        head = file.read(8)
-        length = int.from_bytes(head[4:8], "little")
-        if head[:4] != b"RIFF" or length in (0, UNKNOWN_32):
+        kind, following = next_box(file, at, size)
+        indexed = indexed or kind in INDEXES
+        if following is None or (following > size and kind not in ISO_BOXES):  # not a box: something was appended
             break
-        at += 8 + length
-        if at < size:
-            at += length % 2
-    return at
-
-
-def _matroska(file: BinaryIO, size: int) -> int:
-    """Matroska and WebM: the EBML header, then a segment with everything; a live recording leaves its size open."""
-    at = 0
-    for expected in (EBML, SEGMENT):
-        file.seek(at)
-        head = file.read(12)
-        if int.from_bytes(head[:4], "big") != expected or len(head) < 5:
-            return at + 12
-        width = 9 - head[4].bit_length()
-        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        if length == (1 << 7 * width) - 1:
-            return at
-        at += 4 + width + length
-    return at
-
-
-def _gif(file: BinaryIO, size: int) -> int:
-    """GIF: ends with a semicolon; zeros after it are harmless."""
-    file.seek(max(0, size - 64))
-    return size if file.read().rstrip(b"\0").endswith(b";") else size + 1
+        at = following
+    return at if indexed or at > size else -1
 
 
 def _ogg(file: BinaryIO, size: int) -> int:
-    """Ogg: the last page says that it is the last (RFC 3533, header type 4). A page has at most 65,307 bytes."""
-    begin = max(0, size - 65_307)
+    """Measure Ogg: a chain of pages of at most 65,307 bytes, the last of which is flagged (RFC 3533, header type 4).
+
+    A recorder that was interrupted omits that flag; then the file must end at the end of a page.
+    """
+    begin = max(0, size - 2 * 65_307)
     file.seek(begin)
     tail = file.read()
     at = tail.rfind(b"OggS")
     page = tail[at:]
-    if at < 0 or len(page) < 27 or len(page) < 27 + page[26] or not page[5] & 4:
+    if at < 0 or len(page) < 27 or len(page) < 27 + page[26]:
         return size + 1
-    return begin + at + 27 + page[26] + sum(page[27 : 27 + page[26]])
-
-
-def _form(file: BinaryIO, size: int) -> int:
-    """AIFF: one chunk, its size in the other order of bytes than RIFF's."""
-    file.seek(4)
-    return 8 + int.from_bytes(file.read(4), "big")
-
-
-def _ivf(file: BinaryIO, size: int) -> int:
-    """IVF: a head that says its own length, then frames, each led by 12 bytes that begin with its size."""
-    file.seek(6)
-    at = int.from_bytes(file.read(2), "little")
-    while at < size:
-        file.seek(at)
-        at += 12 + int.from_bytes(file.read(4), "little")
-    return at
+    end = begin + at + 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return end if page[5] & 4 or end >= size else size + 1
 
 
 def _mp3(file: BinaryIO, size: int) -> int:
-    """MP3: the Info (or Xing) frame that nearly all encoders write says how long the sound is, in bytes from itself."""
+    """Measure MP3: the Info (or Xing) frame that nearly all encoders write gives the length in bytes from itself."""
     file.seek(0)
     head = file.read(10)
     begin = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import vlframe
 
@@ -15,8 +16,8 @@ class STCParams:
     squeeze_ratio: float = 0.25  # squeeze-excite width over the width that enters its block
     sampler: str = "conv"  # conv: a learned 3-D convolution; average: a mean over the window
     stride: list[int] = field(default_factory=lambda: [2, 2, 2])  # window over time, height, width; no overlap
-    padding: int = 1  # zeros added on every side of every axis, time too
-    mlp_depth: int = 2  # linear layers of the readout, GELU between
+    padding: int = 1  # zeros added on both sides of every axis, including time
+    mlp_depth: int = 2  # linear layers of the readout, with GELU between them
     checkpoint: bool = False  # recompute the blocks of the RegStages in the backward pass instead of keeping them
 
 
@@ -30,4 +31,11 @@ def vlframe_components() -> Iterator[vlframe.Component]:
         ("spatial_conv", STCParams(depth=0, stride=spatial), "strided convolution in each frame (and two padded ones)"),
         ("spatial_pool", STCParams(depth=0, stride=spatial, sampler="average", padding=0), "2x2 mean in each frame"),
     ):
-        yield vlframe.Component("connector", name, "vlframe_stc.connector:STC", params, summary)
+        small = {"depth": 1, "hidden": 32} if params.depth else {}
+        yield vlframe.Component("connector", name, "vlframe_stc.connector:STC", params, summary, small)
+
+
+@vlframe.hookimpl
+def vlframe_conf() -> Path:
+    """Return presets of small STCs for the CPU."""
+    return Path(__file__).parent / "conf"

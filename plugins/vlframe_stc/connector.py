@@ -3,6 +3,8 @@
 B batch, T frames, H W patches, D features, N tokens, E embedding, U time steps that differ.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 import vlframe
@@ -13,11 +15,11 @@ SAMPLERS = ("conv", "average")
 
 
 class STC(nn.Module):
-    """Every row of this family; the rows differ in depth, sampler, stride and padding.
+    """All connectors of this family; their rows differ in depth, sampler, stride and padding.
 
-    The parameters carry the official names, so a checkpoint's ``model.mm_projector.`` is only a prefix. Without
-    RegStages (``depth`` 0) the sampler works at the encoder's width and the readout leads to the language model's,
-    where the official code needs both to be equal.
+    The parameters have the official names, so a checkpoint only adds the prefix ``model.mm_projector.``. Without
+    RegStages (``depth`` 0) the sampler works at the encoder's width and the readout maps to the language model's; the
+    official code needs both to be equal.
     """
 
     expands_images = True
@@ -49,7 +51,7 @@ class STC(nn.Module):
             self.readout.extend([nn.GELU(), nn.Linear(out_dim, out_dim)])
 
     def tokens(self, grid: vlframe.VideoGrid) -> int:
-        """Positions after the sampler. With padding 1, 8x24x24 patches become 5x13x13 = 845; without, 576."""
+        """Count the positions after the sampler. With padding 1, 8x24x24 patches become 5x13x13 = 845; without, 576."""
         if grid.sequence:
             raise vlframe.ConfigError(
                 f"this connector needs a plane of patches, and the encoder gives a sequence of {grid.width} features a "
@@ -70,9 +72,10 @@ class STC(nn.Module):
         return self._read(self.sampler(features_BTHWD)).flatten(1, 2)
 
     def still(self, features_BHWD: Tensor, frames: int) -> Tensor:
-        """``forward`` of the image repeated ``frames`` times: one frame, then only the time steps that differ."""
+        """Compute ``forward`` of the image repeated ``frames`` times: one frame, then only the differing time steps."""
         real_UK, rows = distinct_windows(frames, self.stride[0], self.padding)
-        window, activation = self.sampler
+        window: Any = self.sampler[0]
+        activation = self.sampler[1]
         sampled_BUHWD = activation(window.still(self.s1(features_BHWD), real_UK))
         return self._read(sampled_BUHWD)[:, rows].flatten(1, 2)
 
@@ -81,7 +84,7 @@ class STC(nn.Module):
         self.s1.checkpoint = self.s2.checkpoint = True
 
     def _read(self, sampled_BTHWD: Tensor) -> Tensor:
-        """The second RegStage and the readout: ``tokens_BTNE``."""
+        """Apply the second RegStage and the readout: ``tokens_BTNE``."""
         clips = sampled_BTHWD.shape[:2]
         return self.readout(self.s2(sampled_BTHWD.flatten(0, 1)).flatten(1, 2)).unflatten(0, clips)
 

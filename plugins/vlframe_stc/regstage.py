@@ -1,8 +1,8 @@
-"""RegNet stages (Radosavovic et al. 2020) that look at one frame at a time, as VideoLLaMA 2 sets them up.
+"""RegNet stages (Radosavovic et al. 2020) on single frames, as configured in VideoLLaMA 2.
 
-Parameters carry the names and shapes of the official checkpoints (timm's RegStage). Features stay channels-last: the
-channel LayerNorm then needs no permutation, and the convolutions see PyTorch's channels_last format without a copy.
-B frames of all clips, H W patches, D features.
+Parameters have the names and shapes of the official checkpoints (timm's RegStage). Features stay channels-last: the
+channel LayerNorm then needs no permutation, and the convolutions get PyTorch's channels_last format without a copy. B
+frames of all clips, H W patches, D features.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ EPS = 1e-5  # of every LayerNorm (timm's LayerNormAct2d)
 
 
 class Conv(nn.Conv2d):
-    """A 2-D convolution that takes and gives channels-last features."""
+    """A 2-D convolution on channels-last features."""
 
     def forward(self, features_BHWD: Tensor) -> Tensor:
         return super().forward(features_BHWD.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """A gate on each channel from the mean of its frame (Hu et al. 2018)."""
+    """A gate on each channel, computed from the mean of its frame (Hu et al. 2018)."""
 
     def __init__(self, dim: int, squeezed: int) -> None:
         super().__init__()
@@ -48,13 +48,13 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    """1x1, depthwise 3x3, squeeze-excite, 1x1, and a shortcut that is projected where the width changes."""
+    """1x1, depthwise 3x3, squeeze-excite, 1x1, and a shortcut that is projected if the width changes."""
 
     def __init__(self, in_dim: int, out_dim: int, squeeze_ratio: float) -> None:
         super().__init__()
         self.conv1 = ConvNorm(in_dim, out_dim)
         self.conv2 = ConvNorm(out_dim, out_dim, kernel=3, groups=out_dim)
-        # The squeezed width follows the width that enters the block, not the one inside it.
+        # The squeezed width depends on the width that enters the block, not the one inside it.
         self.se = SqueezeExcite(out_dim, max(1, round(squeeze_ratio * in_dim)))
         self.conv3 = ConvNorm(out_dim, out_dim)
         self.downsample = ConvNorm(in_dim, out_dim) if in_dim != out_dim else None

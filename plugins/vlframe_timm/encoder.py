@@ -3,44 +3,53 @@
 B batch, T frames, N = B * T, C colours, Y X pixels, P tokens, H W positions, D features.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from vlframe import ConfigError, PixelSpec, VideoGrid, planning
+from vlframe import ConfigError, SquarePixels, VideoGrid, is_meta
 from vlframe_timm.weights import create, load
-
-FITS = ("crop", "squash", "pad")
 
 
 class Timm(nn.Module):
-    """The feature map of a timm model, whatever that model's own layout is."""
+    """The feature map of a timm model, for any layout that the model uses."""
 
-    def __init__(self, *, model: str, source: str | None, level: int | None, size: int | None, fit: str) -> None:
+    per_frame = True
+
+    def __init__(self, *, model: str, source: str | None, level: int | None, size: int | None, resize: str) -> None:
         super().__init__()
-        if fit not in FITS:
-            raise ConfigError(f"fit is {fit!r}; it can be {', '.join(FITS)}")
         self.level = level
-        self.model = create(model) if source is None or planning() else load(model, source)
-        own = self.model.pretrained_cfg
-        size = size or own["input_size"][-1]
+        self.model: Any = create(model) if source is None or is_meta() else load(model, source)
+        own: Any = self.model.pretrained_cfg
+        size = size or int(own["input_size"][-1])
         _adapt(self.model, model, level, size)
-        with torch.device("meta"):  # a second, weightless copy tells the sizes for free
+        with torch.device("meta"):  # a second copy without weights gives the sizes for free
             skeleton = create(model).eval()
             _adapt(skeleton, model, level, size)
             self.dim, self.height, self.width = _measure(skeleton, model, level, size)
         resampling = "bilinear" if own["interpolation"] == "bilinear" else "bicubic"
-        self.pixels = PixelSpec(size, tuple(own["mean"]), tuple(own["std"]), resampling, fit)  # type: ignore[arg-type]
+        self.pixels = SquarePixels(size, tuple(own["mean"]), tuple(own["std"]), resampling, resize)
 
-    def grid(self, frames: int) -> VideoGrid:
+    def grid(self, frames: int, height: int, width: int) -> VideoGrid:
         return VideoGrid(frames, self.height, self.width)
+
+    def blocks(self) -> list[nn.Module]:
+        """Return a transformer's blocks, or the stages of a convolutional or windowed model; [] if it has neither."""
+        for name in ("blocks", "stages", "layers"):
+            found = getattr(self.model, name, None)
+            if isinstance(found, nn.Sequential | nn.ModuleList):
+                return list(found)
+        named = [getattr(self.model, f"layer{number}", None) for number in range(1, 5)]
+        return [stage for stage in named if isinstance(stage, nn.Module) and next(stage.parameters(), None) is not None]
 
     def forward(self, pixels_BTCYX: Tensor) -> Tensor:
         pixels_NCYX = pixels_BTCYX.flatten(0, 1).to(next(self.model.parameters()).dtype)
         return feature_map(self.model, pixels_NCYX, self.level).unflatten(0, pixels_BTCYX.shape[:2])
 
 
-def feature_map(model: nn.Module, pixels_NCYX: Tensor, level: int | None) -> Tensor:
-    """``features_NHWD`` of one level, or the final ones."""
+def feature_map(model: Any, pixels_NCYX: Tensor, level: int | None) -> Tensor:
+    """Return ``features_NHWD`` of one level, or the final ones."""
     if level is not None:
         (features_NDHW,) = model.forward_intermediates(
             pixels_NCYX, indices=[level], stop_early=True, output_fmt="NCHW", intermediates_only=True
@@ -54,8 +63,8 @@ def feature_map(model: nn.Module, pixels_NCYX: Tensor, level: int | None) -> Ten
     return features if getattr(model, "output_fmt", "NCHW") == "NHWC" else features.permute(0, 2, 3, 1)
 
 
-def _adapt(model: nn.Module, name: str, level: int | None, size: int) -> None:
-    """Drop what is not run, and set the image size of those models that have one."""
+def _adapt(model: Any, name: str, level: int | None, size: int) -> None:
+    """Drop the layers that are not run, and set the image size if the model has one."""
     if size != model.pretrained_cfg["input_size"][-1] and hasattr(model, "set_input_size"):
         try:
             model.set_input_size(img_size=(size, size))
@@ -73,10 +82,10 @@ def _adapt(model: nn.Module, name: str, level: int | None, size: int) -> None:
 
 
 def _measure(skeleton: nn.Module, name: str, level: int | None, size: int) -> tuple[int, int, int]:
-    """D, H, W of the feature map."""
+    """Return D, H, W of the feature map."""
     try:
         height, width, dim = feature_map(skeleton, torch.empty(1, 3, size, size), level).shape[1:]
-    except Exception as error:  # whatever a model says about a size or a layout it does not take
+    except Exception as error:  # each model fails in its own way for an unsupported size or layout
         raise ConfigError(
             f"timm's {name} gives no feature map for size={size}, level={level}: {type(error).__name__}: {error}"
         ) from error

@@ -1,16 +1,16 @@
-"""A timm model with weights: timm's download or a local file, by timm's names or torchvision's; always strict."""
+"""Load a timm model's weights: timm's download or a local file, with timm's or torchvision's names; always strict."""
 
-import difflib
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 
 import timm
-from timm.models import load_state_dict
+from timm.models import clean_state_dict
 from torch import Tensor, nn
 
-from vlframe import ConfigError, WeightsError, load_strict
+from vlframe import ConfigError, WeightsError, did_you_mean, load_strict, read_tensors
 
-# The blocks of MobileNetV2: torchvision numbers them through (features.1 to features.17), timm by stage.
+NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # keys that hold the tensors in timm's checkpoints
+# The blocks of MobileNetV2: torchvision numbers them consecutively (features.1 to features.17), timm by stage.
 _REPEATS = (1, 2, 3, 4, 3, 3, 1)
 _BLOCKS = [f"blocks.{stage}.{index}" for stage, repeats in enumerate(_REPEATS) for index in range(repeats)]
 _FIRST = {"conv.0.0": "conv_dw", "conv.0.1": "bn1", "conv.1": "conv_pw", "conv.2": "bn2"}  # it does not expand
@@ -40,12 +40,11 @@ TORCHVISION = {
 
 
 def create(name: str, pretrained: bool = False) -> nn.Module:
-    """The whole model, with the classifier its weights were published with."""
+    """Create the whole model, with the classifier its weights were published with."""
     family = name.split(".")[0]
     if not timm.is_model(family):
-        near = difflib.get_close_matches(family, timm.list_models(), n=3)
-        hint = f"near are {', '.join(near)}" if near else "timm.list_models() shows them all"
-        raise ConfigError(f"timm has no model {name!r}; {hint}")
+        hint = did_you_mean(family, timm.list_models()) or "; timm.list_models() shows them all"
+        raise ConfigError(f"timm has no model {name!r}{hint}")
     try:
         return timm.create_model(name, pretrained=pretrained)
     except RuntimeError as error:
@@ -53,7 +52,7 @@ def create(name: str, pretrained: bool = False) -> nn.Module:
 
 
 def load(name: str, source: str) -> nn.Module:
-    """A filled model. The classifier, which an encoder does not run, may be absent or of another size; nothing else."""
+    """Load a model. The classifier, which an encoder does not run, may be missing or of another size; nothing else."""
     if source == "pretrained":
         try:
             return create(name, pretrained=True)
@@ -61,11 +60,8 @@ def load(name: str, source: str) -> nn.Module:
             raise WeightsError(f"timm's weights of {name} cannot be had: {error}") from error
     if not Path(source).is_file():
         raise WeightsError(f"source is {source!r}, and there is no such file; give a file, 'pretrained' or null")
-    model = create(name)
-    try:
-        weights = to_timm(name, load_state_dict(source, weights_only=True))
-    except (RuntimeError, UnpicklingError) as error:  # broken, or more than weights and plain values
-        raise WeightsError(f"{source} cannot be read as weights: {error}") from error
+    model: Any = create(name)
+    weights = to_timm(name, clean_state_dict(read_tensors(Path(source), inside=NESTED)))
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else heads
     ignored = [key for key in {*weights, *model.state_dict()} if key.rpartition(".")[0] in heads]
@@ -75,7 +71,7 @@ def load(name: str, source: str) -> nn.Module:
 
 
 def to_timm(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's names to timm's, where there is a table; timm's own pass unchanged."""
+    """Translate torchvision's names to timm's, if there is a table; timm's own pass unchanged."""
     table = TORCHVISION.get(name.split(".")[0], {})
 
     def rename(key: str) -> str:

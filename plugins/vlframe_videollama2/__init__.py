@@ -1,24 +1,31 @@
-"""VideoLLaMA 2's official checkpoints and its official data path, to the letter."""
+"""VideoLLaMA 2's official checkpoints and an exact reproduction of its official data path."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import vlframe
-from vlframe_videollama2.settings import OfficialDataParams
+from vlframe_videollama2.settings import OfficialProcessorParams
 
 
 @vlframe.hookimpl
 def vlframe_components() -> Iterator[vlframe.Component]:
     yield vlframe.Component(
-        "layout",
+        "checkpoint_format",
         "videollama2",
-        "vlframe_videollama2.layout:OfficialLayout",
+        "vlframe_videollama2.checkpoint_format:OfficialFormat",
         None,
         "the folders of the official VideoLLaMA 2 code: full, base, LoRA, audio-visual",
     )
     yield vlframe.Component(
-        "protocol",
+        "processor",
         "videollama2",
-        "vlframe_videollama2.protocol:OfficialData",
-        OfficialDataParams,
+        "vlframe_videollama2.processor:OfficialProcessor",
+        OfficialProcessorParams,
         "texts, labels, frames and sound exactly as the official VideoLLaMA 2 code reads them",
     )
+
+
+@vlframe.hookimpl
+def vlframe_conf() -> Path:
+    """Return presets of the released models and the official training stages."""
+    return Path(__file__).parent / "conf"

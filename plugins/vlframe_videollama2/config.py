@@ -1,4 +1,4 @@
-"""What an official config.json says, in our parts and parameters; and back.
+"""Translate an official config.json to our parts and parameters, and back.
 
 Source: videollama2/model/*.py of the official repository (the Videollama2*Config classes and the builders of tower,
 projector and audio tower).
@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING
-
-from vlframe import ConfigError, WeightsError, preset_of_source
-from vlframe_videollama2.files import read_json
+from vlframe import (
+    ConfigError,
+    WeightsError,
+    default_parameters,
+    hf_architecture,
+    hf_old_names,
+    preset_of_source,
+    read_json,
+)
 
 FAMILIES = {  # model_type there: (model_type of the language model, class there)
     "videollama2_mistral": ("mistral", "Videollama2MistralForCausalLM"),
@@ -21,42 +26,37 @@ FAMILIES = {  # model_type there: (model_type of the language model, class there
     "videollama2_llama": ("llama", "Videollama2LlamaForCausalLM"),
 }
 TEMPLATES = {"mistral": "mistral_instruct", "mixtral": "mistral_instruct", "qwen2": "chatml"}
-CONNECTORS = {
-    "linear": {"name": "linear"},
-    "stc_connector": {"name": "stc"},
-    "stc_connector_v35": {"name": "stc_v35"},
-    "stp_connector": {"name": "stp"},
-    "spatial_conv": {"name": "spatial_conv"},
-    "spatial_pool": {"name": "spatial_pool"},
+CONNECTORS = {  # official name: ours
+    "linear": "linear",
+    "stc_connector": "stc",
+    "stc_connector_v35": "stc_v35",
+    "stp_connector": "stp",
+    "spatial_conv": "spatial_conv",
+    "spatial_pool": "spatial_pool",
 }
-RESIZED = {"hidden": None, "squeeze_ratio": 0.25, "mlp_depth": 2}
-FIXED = {  # what the official code has no setting for
-    "stc": {"depth": 4, "stride": [2, 2, 2], "padding": 1, "sampler": "conv", **RESIZED},
-    "stc_v35": {"depth": 4, "stride": [2, 2, 2], "padding": 0, "sampler": "conv", **RESIZED},
-    "stp": {"depth": 4, "stride": [2, 2, 2], "padding": 0, "sampler": "average", **RESIZED},
-    "spatial_conv": {"depth": 0, "stride": [1, 2, 2], "padding": 1, "sampler": "conv", **RESIZED},
-    "spatial_pool": {"depth": 0, "stride": [1, 2, 2], "padding": 0, "sampler": "average", **RESIZED},
-    "mlp": {"hidden": None},
-}
+RUNNING = ("checkpoint",)  # a connector parameter that changes how it runs, but not what it computes
 MLP = re.compile(r"mlp(\d+)x_gelu")
 TOWERS = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
-BEATS = (  # fields of BEATs' own cfg that the audio encoder takes under the same names
-    "input_patch_size", "embed_dim", "conv_bias", "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim",
-    "encoder_attention_heads", "conv_pos", "conv_pos_groups", "relative_position_embedding", "num_buckets",
-    "max_distance", "gru_rel_pos", "deep_norm", "dropout_input", "dropout", "attention_dropout", "activation_dropout",
-    "encoder_layerdrop", "layer_wise_gradient_decay_ratio",
-)  # fmt: skip
-# Fields of every transformers config that describe a file or a way of running, not an architecture.
-GENERIC = {
-    "_name_or_path", "architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_encoder_decoder", "label2id",
-    "model_type", "output_attentions", "output_hidden_states", "problem_type", "return_dict", "torch_dtype",
-    "transformers_version", "use_cache", "pad_token_id", "pretraining_tp", "output_router_logits",
-}  # fmt: skip
-
-
-# The transformers of the official code lets a token see this many more before it than sliding_window says (its mask
-# begins at i - window, eager, sdpa and flash alike); transformers 5 counts the token itself.
+# The audio encoder's parameters beside the fields of BEATs' own cfg, and the fixed values of every cfg it can build.
+NOT_BEATS = ("source", "seconds", "pad")
+BEATS_FIXED = {"activation_fn": "gelu", "layer_norm_first": False}
+# transformers in the official code lets a token attend to this many more before it than sliding_window says (its mask
+# begins at i - window, in eager, sdpa and flash alike); transformers 5 counts the token itself.
 WINDOW = 1
+
+
+def folder_of(source: Path) -> Path:
+    """Return an official folder, given itself or one of its files."""
+    return source if source.is_dir() else source.parent
+
+
+def is_official(source: Path) -> bool:
+    """Return whether the config.json of a folder, or the description beside a recording, names an official model."""
+    about = source.with_suffix(".json")
+    beside = read_json(about).get("config") if source.suffix == ".safetensors" and about.is_file() else None
+    config = folder_of(source) / "config.json"
+    said = beside or (read_json(config) if config.is_file() else {})
+    return isinstance(said, dict) and said.get("model_type") in FAMILIES
 
 
 def _window(size: int | None, more: int) -> int | None:
@@ -64,16 +64,14 @@ def _window(size: int | None, more: int) -> int | None:
 
 
 def language_model(official: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``architecture`` of llm ``causal_lm``."""
+    """Return the ``architecture`` of llm ``causal_lm``."""
     kind = str(official.get("model_type"))
     if kind not in FAMILIES:
         raise WeightsError(f"model_type is {kind!r}; the official ones are {', '.join(FAMILIES)}")
     family = FAMILIES[kind][0]
-    standard = CONFIG_MAPPING[family]().to_dict()
-    known = (standard.keys() | {"rope_theta", "rope_scaling"}) - GENERIC
+    fields = hf_architecture(family, official)
     if family == "qwen2":
-        known -= {"layer_types"}
-    fields = {name: official[name] for name in sorted(known & official.keys()) if official[name] is not None}
+        fields.pop("layer_types", None)
     if "sliding_window" in official:
         fields["sliding_window"] = _window(official["sliding_window"], WINDOW)
     return {"model_type": family, **fields}
@@ -81,22 +79,24 @@ def language_model(official: Mapping[str, Any]) -> dict[str, Any]:
 
 def connector(kind: str, what: str) -> dict[str, Any]:
     if kind in CONNECTORS:
-        return dict(CONNECTORS[kind])
+        return {"name": CONNECTORS[kind]}
     if match := MLP.fullmatch(kind):
         return {"name": "mlp", "depth": int(match.group(1))}
     raise WeightsError(f"{what} is {kind!r}; the official ones are mlp<number>x_gelu, {', '.join(CONNECTORS)}")
 
 
 def connector_type(config: Mapping[str, Any]) -> str:
-    """The official name of a connector of ours."""
-    name = config["name"]
+    """Return the official name of a connector of ours. ConfigError if it has none, or means something else there."""
+    name, free = config["name"], RUNNING
     if name == "mlp":
-        return f"mlp{config['depth']}x_gelu"
-    kind = next((kind for kind, ours in CONNECTORS.items() if ours["name"] == name), None)
-    if kind is None:
-        names = ["mlp", *(ours["name"] for ours in CONNECTORS.values())]
-        raise ConfigError(f"the official code has no connector {name!r}; it has {', '.join(names)}")
-    fixed = FIXED.get(name, {})
+        kind, free = f"mlp{config['depth']}x_gelu", ("depth",)
+    elif name in CONNECTORS.values():
+        kind = next(kind for kind, ours in CONNECTORS.items() if ours == name)
+    else:
+        raise ConfigError(
+            f"the official code has no connector {name!r}; it has {', '.join(['mlp', *CONNECTORS.values()])}"
+        )
+    fixed = {key: value for key, value in default_parameters("connector", name).items() if key not in free}
     wrong = {key: config[key] for key, value in fixed.items() if config[key] != value}
     if wrong:
         raise ConfigError(
@@ -106,12 +106,38 @@ def connector_type(config: Mapping[str, Any]) -> str:
     return kind
 
 
-def encoder(official: Mapping[str, Any], source: Path, given: str | None) -> dict[str, Any]:
-    """The tower that ``mm_vision_tower`` names: described by a folder, or by a preset of the same source."""
+def audio_encoder(cfg: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """Return the audio encoder that BEATs' own ``cfg`` describes; its fields have the same names."""
+    if cfg is None:
+        raise WeightsError(
+            f"{where} has an audio tower and no BEATs file with its cfg, so its shape is not known; give "
+            "sources.audio=<BEATs .pt>"
+        )
+    wrong = [name for name, value in BEATS_FIXED.items() if cfg.get(name, value) != value]
+    if wrong:
+        told = ", ".join(f"{name}={cfg[name]!r}" for name in wrong)
+        raise WeightsError(f"{where}: a BEATs with {told} cannot be built; only {BEATS_FIXED}")
+    known = default_parameters("audio_encoder", "beats").keys() - {*NOT_BEATS}
+    return {"name": "beats", **{name: cfg[name] for name in sorted(known & cfg.keys())}, "source": None}
+
+
+def beats_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return BEATs' ``cfg`` for an audio encoder of ours."""
+    return {name: value for name, value in config.items() if name not in ("name", *NOT_BEATS)} | BEATS_FIXED
+
+
+def tower_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config.json of a vision tower of ours."""
+    kind = next(kind for kind, name in TOWERS.items() if name == config["name"])
+    return {"model_type": kind, **config["architecture"]}
+
+
+def encoder(official: Mapping[str, Any], source: Path, given: Path | None) -> dict[str, Any]:
+    """Return the tower that ``mm_vision_tower`` names, described by a folder, or by a preset with the same source."""
     named = official.get("mm_vision_tower") or official.get("vision_tower")
     if not named:
         raise WeightsError(f"{source}: config.json names no mm_vision_tower")
-    place = given or str(named)
+    place = str(given or named)
     settings = {
         "layer": official.get("mm_vision_select_layer", -1),
         "select": official.get("mm_vision_select_feature", "patch"),
@@ -122,7 +148,7 @@ def encoder(official: Mapping[str, Any], source: Path, given: str | None) -> dic
         if preset is None:
             raise WeightsError(
                 f"{source}: the vision tower is {place!r}, which is neither a folder nor the source of an encoder "
-                "preset, so its size is not known; give a folder with its config.json (vision=<folder>)"
+                "preset, so its size is not known; give a folder with its config.json (sources.vision=<folder>)"
             )
         return {**preset, **settings, "source": place}
     config = read_json(folder / "config.json")
@@ -130,19 +156,21 @@ def encoder(official: Mapping[str, Any], source: Path, given: str | None) -> dic
     kind = str(config.get("model_type"))
     if kind not in TOWERS:
         raise WeightsError(f"{folder}: model_type is {kind!r}; vision towers are {', '.join(TOWERS)}")
-    standard = CONFIG_MAPPING[kind]().to_dict()
-    fields = {name: config[name] for name in standard if name in config and name not in GENERIC}
     holds = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
     return {
         "name": TOWERS[kind],
         **settings,
-        "architecture": fields,
+        "architecture": hf_architecture(kind, config),
         "source": str(folder.resolve()) if holds else None,
     }
 
 
-def official_config(config: Mapping[str, Any], llm: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.json for a composition of ours. ``llm`` is the transformers config of its language model."""
+def official_config(config: Mapping[str, Any], llm: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a config.json for a composition of ours. ``llm`` is the transformers config of its language model."""
+    if llm is None:
+        raise ConfigError(
+            f"llm {config['llm']['name']!r} is no language model of transformers; the official code has no other"
+        )
     family = str(llm["model_type"])
     kind = next((kind for kind, (name, _) in FAMILIES.items() if name == family), None)
     if kind is None:
@@ -150,13 +178,9 @@ def official_config(config: Mapping[str, Any], llm: Mapping[str, Any]) -> dict[s
         raise ConfigError(f"the official code has no language model of the family {family!r}; it has {families}")
     if config["encoder"]["name"] not in TOWERS.values():
         raise ConfigError(f"the official code has no encoder {config['encoder']['name']!r}; it has clip and siglip")
-    written = {name: value for name, value in llm.items() if name not in GENERIC and name != "rope_parameters"}
+    written = hf_old_names(llm)
     if "sliding_window" in written:
         written["sliding_window"] = _window(written["sliding_window"], -WINDOW)
-    rope = dict(llm.get("rope_parameters") or {})
-    written["rope_theta"] = rope.pop("rope_theta", 10000.0)
-    if rope.get("rope_type", "default") != "default":
-        written["rope_scaling"] = rope
     written |= {
         "model_type": kind,
         "architectures": [FAMILIES[kind][1]],

@@ -1,13 +1,12 @@
-"""Recorded outputs of the official code, replayed on ours.
+"""Replay recorded outputs of the official code on ours.
 
 A recording is ``NAME.safetensors`` with ``NAME.json`` beside it: ``w/<official name>`` are weights, ``pix/`` and
-``fbank/`` inputs, ``vision/``, ``beats/`` and ``case/<case>/`` outputs. It is laid out as an official folder, converted
-by ``vlframe.convert``, loaded by ``vlframe.load``, and asked the recorded questions, like any checkpoint.
+``fbank/`` inputs, ``vision/``, ``beats/`` and ``case/<case>/`` outputs. It is written as an official folder, converted
+by ``vlframe.convert``, loaded by ``vlframe.load``, and run on the recorded questions, like any checkpoint.
 
 B batch, S sequence, N media tokens, E embedding, V vocabulary, T frames, C colours, Y X pixels, F audio frames.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +14,31 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import vlframe
-from vlframe import Batch, Comparison, MediaInput, WeightsError
-from vlframe_videollama2 import names
+from vlframe import (
+    Batch,
+    Comparison,
+    MediaFile,
+    MediaUse,
+    NameTable,
+    SquarePixels,
+    WeightsError,
+    padded_layout,
+    place,
+    read_json,
+    read_tensors,
+)
+from vlframe_videollama2.names import NAMES
+from vlframe_videollama2.recording import other_sources, tensors_of, write_official
 
 TAGS = {-200: "image", -201: "video", -202: "audio"}  # official ids of <image>, <video>, <audio>
 UNLABELLED = -100
-PLACEHOLDER = -1  # any negative id; the model only asks where they are
+PLACEHOLDER = -1  # any negative id; the model only needs their positions
 
 FEATURES = 1e-4  # of towers and connector outputs, whose largest values are of the order of 10
-EXACT = 1e-6  # of weights that are only put together
+EXACT = 1e-6  # of weights that are only concatenated
 LOGITS = 2e-4
 LOSS = 1e-5
 GRADIENT = 1e-3  # of the norm of the whole gradient of a tensor
@@ -35,12 +46,19 @@ UNUSED = "not run: the model does not use it"
 
 
 def verify(recording: Path) -> Iterator[Comparison]:
-    """Every recorded output beside ours."""
+    """Yield every recorded output with ours."""
     replay = Replay(recording)
     yield from replay.vision()
     yield from replay.beats()
     for case in replay.about["cases"]:
         yield from replay.case(case)
+
+
+class RecordedPixels(SquarePixels):
+    """The front end of an encoder with recorded pixels, which are normalised already."""
+
+    def normalise(self, frames_TCYX: Tensor) -> Tensor:
+        return frames_TCYX
 
 
 class Replay:
@@ -50,27 +68,29 @@ class Replay:
         about = recording.with_suffix(".json")
         if not about.is_file():
             raise WeightsError(f"{recording} has no {about.name} beside it, which says what was recorded")
-        self.about: dict[str, Any] = json.loads(about.read_text())
-        self.recorded = load_file(recording)
+        self.about: dict[str, Any] = read_json(about)
+        self.recorded = read_tensors(recording)
         with TemporaryDirectory() as folder:
             official, ours = Path(folder, "official"), Path(folder, "ours")
             write_official(official, self.about, self.recorded)
-            vlframe.convert(official, ours, vision=str(official / "vision"), audio=_beats_file(official))
+            vlframe.convert(official, ours, sources=other_sources(official), format="videollama2")
             self.model = vlframe.load(ours, device="cpu").model.float().eval()
         self.model.requires_grad_(True)
-        if "encoder" in self.model.parts:
-            self.model.encoder.requires_grad_(False)  # as in the official training
+        self.parts: dict[str, Any] = self.model.parts
+        self.parts["encoder"].requires_grad_(False)  # as in the official training
+        video: Any = self.model.branches["video"]
+        video.pixels = RecordedPixels(**vars(video.pixels))
 
     def vision(self) -> Iterator[Comparison]:
         pixels = self.recorded.get("pix/video0")
         if pixels is None:
             return
-        encoder = self.model.encoder
+        encoder = self.parts["encoder"]
         with torch.no_grad():
             features_THWD = encoder(pixels.float()[None])[0]
-            hidden_TPD = encoder.embed(pixels.float())
+            inside = encoder.intermediates(pixels.float()[None])
         yield self._compare("vision/features", features_THWD.flatten(1, 2), FEATURES)
-        yield self._compare("vision/hidden_state_0", hidden_TPD, FEATURES)
+        yield self._compare("vision/hidden_state_0", inside["hidden_state_0"], FEATURES)
         for name in ("vision/last_hidden_state", "vision/pooler_output"):
             if name in self.recorded:
                 yield Comparison(name, None, 0.0, UNUSED)
@@ -78,18 +98,15 @@ class Replay:
     def beats(self) -> Iterator[Comparison]:
         if "beats/features" not in self.recorded:
             return
-        tower = self.model.audio_encoder
-        fbank_BFM = torch.cat([self.recorded[name] for name in _tensors(self.about["beats"]["input"])]).float()
+        tower = self.parts["audio_encoder"]
+        fbank_BFM = torch.cat([self.recorded[name] for name in tensors_of(self.about["beats"]["input"])]).float()
         with torch.no_grad():
             features_BAD = tower(fbank_BFM)
             ours = {
                 "features": (features_BAD, FEATURES),
-                "projected": (self.model.audio_connector(features_BAD), FEATURES),
-                "pos_conv_weight_effective": (tower.encoder.pos_conv[0].weight(), EXACT),
+                "projected": (self.parts["audio_connector"](features_BAD), FEATURES),
+                **{name: (value, EXACT) for name, value in tower.intermediates(fbank_BFM).items()},
             }
-            if tower.encoder.relative:
-                bias = tower.encoder.layers[0].self_attn.relative_attention_bias
-                ours["position_bias"] = (bias(features_BAD.shape[1]), EXACT)
         for name in sorted(self.recorded):
             kind, _, what = name.partition("/")
             if kind == "beats" and what in ours:
@@ -104,10 +121,12 @@ class Replay:
         labels_BS = self.recorded.get(f"{at}/labels")
         batch = self.batch(ids_BS, mask_BS, labels_BS, self.about["cases"][case]["images"])
         with torch.no_grad():
-            embeds_BSE = self.model.embed(batch)
-            logits_BSV = self.model.llm.logits(self.model.llm(embeds_BSE, batch.mask_BS))
-            tokens = self.model.encode(batch.media)
-        real_BS = batch.mask_BS
+            features = self.model.encode(batch.files)
+            media_NE = self.model.connect(features, batch.uses)
+            embeds_BSE = place(self.model.llm.embed(batch.ids_BS), media_NE, batch.slots_N)
+            logits_BSV = self.model.llm.logits(self.model.llm(embeds_BSE, batch.layout))
+        tokens = [] if media_NE is None else list(media_NE.split([use.tokens for use in batch.uses]))
+        real_BS = batch.layout.mask_BS
         if f"{at}/mm_features" in self.recorded:
             yield self._features(f"{at}/mm_features", tokens)
         if f"{at}/inputs_embeds" in self.recorded:
@@ -115,7 +134,7 @@ class Replay:
         if f"{at}/attention_mask_out" in self.recorded:
             yield self._compare(f"{at}/attention_mask_out", real_BS.float(), 0.0)
         if f"{at}/labels_out" in self.recorded:
-            yield self._compare(f"{at}/labels_out", batch.labels_BS.float(), 0.0)
+            yield self._compare(f"{at}/labels_out", labels_of(batch).float(), 0.0)
         yield self._compare(f"{at}/logits", logits_BSV, LOGITS, real_BS)
         if f"{at}/loss" in self.recorded:
             yield from self._loss(at, case, batch)
@@ -123,50 +142,42 @@ class Replay:
             yield self._generated(f"{at}/generated", batch)
 
     def batch(self, ids_BS: Tensor, mask_BS: Tensor, labels_BS: Tensor | None, images: list[Any] | None) -> Batch:
-        """Our batch for official ids: each tag becomes as many placeholders as its files have tokens."""
+        """Build our batch for official ids: each tag becomes as many placeholders as its files have tokens."""
         queue = [self._items(*image) for image in images or []]
-        rows, media = [], []
+        rows: list[Any] = []
+        files: list[Any] = []
+        uses: list[Any] = []
         for row, mask in enumerate(mask_BS):
             ids, labels = [], []
             kept = ids_BS[row][mask].tolist()
             said = labels_BS[row][mask].tolist() if labels_BS is not None else [UNLABELLED] * len(kept)
             if not any(token in TAGS for token in kept) and queue:
-                queue.pop(0)  # the dummy that the official code feeds for a row without media
+                queue.pop(0)  # the dummy image of the official code for a row without media
             for token, label in zip(kept, said, strict=True):
                 items = queue.pop(0) if token in TAGS else []
-                media += items
-                count = sum(item.tokens for item in items)
+                for file, tokens in items:
+                    uses.append(MediaUse(len(files), tokens))
+                    files.append(file)
+                count = sum(tokens for _, tokens in items)
                 ids += [PLACEHOLDER] * count if items else [token]
                 labels += [UNLABELLED] * count if items else [label]
             rows.append((ids, labels))
-        length = max(len(ids) for ids, _ in rows)
-        padded = [
-            (ids + [0] * (length - len(ids)), labels + [UNLABELLED] * (length - len(ids))) for ids, labels in rows
-        ]
-        return Batch(
-            ids_BS=torch.tensor([ids for ids, _ in padded]),
-            labels_BS=torch.tensor([labels for _, labels in padded]),
-            mask_BS=torch.tensor([[place < len(ids) for place in range(length)] for ids, _ in rows]),
-            media=tuple(media),
-            samples=tuple(map(str, range(len(rows)))),
-        )
+        return batch_of(rows, tuple(files), tuple(uses))
 
-    def _items(self, what: str | dict[str, str], kind: str) -> list[MediaInput]:
-        """The media of one tag: a video with sound is two, one after the other."""
+    def _items(self, what: str | dict[str, str], kind: str) -> list[tuple[MediaFile, int]]:
+        """Return the media of one tag with their tokens: a video with sound is two, one after the other."""
         if isinstance(what, dict):
             return [item for name, spec in what.items() for item in self._items(spec, name)]
         tensor = self._input(what).float()
         if kind == "audio":
             tensor = tensor.squeeze(0)
-            connector, tower = self.model.audio_connector, self.model.audio_encoder
-            return [MediaInput("audio", tensor, what, connector.tokens(tower.steps(len(tensor))))]
-        tensor = tensor if tensor.ndim == 4 else tensor[None]
-        frames = len(tensor) if kind == "video" or not self.model.connector.expands_images else self.model.frames
-        tokens = self.model.connector.tokens(self.model.encoder.grid(frames))
-        return [MediaInput(kind, tensor, (kind, what), tokens)]  # type: ignore[arg-type]
+        elif tensor.ndim != 4:
+            tensor = tensor[None]
+        branch = self.model.branches["audio" if kind == "audio" else "video"]
+        return [(MediaFile(kind, tensor, (kind, what)), branch.tokens(kind, tuple(tensor.shape)))]
 
     def _input(self, spec: str) -> Tensor:
-        """A recorded input, or one that is spelled out: ``flip(pix/video0, dim 0)``, ``zeros(3,S,S)``."""
+        """Return a recorded input, or one given by an expression: ``flip(pix/video0, dim 0)``, ``zeros(3,S,S)``."""
         if flip := re.fullmatch(r"flip\((.+), dim (-?\d+)\)", spec):
             return self.recorded[flip.group(1)].flip(int(flip.group(2)))
         if zeros := re.fullmatch(r"zeros\((.+)\)", spec):
@@ -193,8 +204,8 @@ class Replay:
         yield self._norms(f"{at}/grad_l2_norms", norms, gradients)
 
     def _norms(self, name: str, norms: dict[str, float | None], gradients: dict[str, Tensor]) -> Comparison:
-        """The norm of every gradient, relative to itself, or to a millionth of the whole gradient where that is more:
-        a bias before a softmax over its keys has a gradient of zero, and what was recorded of it is rounding."""
+        """Compare the norm of every gradient, relative to itself, or to a millionth of the whole gradient if that is
+        more: a bias before a softmax over its keys has zero gradient, of which only rounding was recorded."""
         aliases = self.about.get("tied_aliases", {})  # a tensor of two names has one gradient
         recorded = {official: norm for official, norm in norms.items() if norm is not None and official not in aliases}
         floor = 1e-6 * sum(norm**2 for norm in recorded.values()) ** 0.5
@@ -207,28 +218,24 @@ class Replay:
         return Comparison(f"{name} ({len(recorded)})", worst, GRADIENT, "" if worst <= GRADIENT else where)
 
     def _gradients(self) -> dict[str, Tensor]:
-        """By official name; zero where ours has a gradient of None and the tensor is trained."""
+        """Return gradients by official name; zero where ours has a gradient of None and the tensor is trained."""
         by_part: dict[str, dict[str, Tensor]] = {}
         for part, module in self.model.parts.items():
             by_part[part] = {
                 name: value.grad if value.grad is not None else torch.zeros_like(value)
                 for name, value in module.named_parameters(remove_duplicate=True)
             }
-        by_part["llm"] = names.split_experts(by_part["llm"])
-        return {names.official(part, name): grad for part, found in by_part.items() for name, grad in found.items()}
+        return NameTable(NAMES).split(by_part)
 
     def _generated(self, name: str, batch: Batch) -> Comparison:
         expected_BG = self.recorded[name]
-        llm = self.model.llm
         with torch.no_grad():
-            ids_BG = llm.generate(
-                self.model.embed(batch), batch.mask_BS, max_new_tokens=expected_BG.shape[1], eos_token_id=None
-            )
+            ids_BG = self.model.generate(batch, max_new_tokens=expected_BG.shape[1], eos_token_id=None)
         same = ids_BG.shape == expected_BG.shape and bool((ids_BG == expected_BG).all())
         return Comparison(name, 0.0 if same else 1.0, 0.0, "" if same else f"{ids_BG.tolist()}")
 
     def _features(self, name: str, tokens: list[Tensor]) -> Comparison:
-        """The official list has the dummy's features too; ours are those of the real media, in order."""
+        """Compare media features, in order; the official list also has those of the dummy image."""
         recorded = self.recorded[name]
         ours = torch.stack(tokens) if tokens else recorded[:0]
         theirs = recorded[: len(ours)]
@@ -252,23 +259,30 @@ BEATS_NOTES = {
 }
 
 
-def _tensors(spec: str) -> list[str]:
-    """The names in ``cat(fbank/fbank0, fbank/fbank1)``, or the one name."""
-    return re.findall(r"\w+/\w+", spec)
+def batch_of(
+    rows: list[tuple[list[int], list[int]]], files: tuple[MediaFile, ...], uses: tuple[MediaUse, ...]
+) -> Batch:
+    """Build a batch from rows of ids (placeholders negative) and labels, padded on the right."""
+    length = max(len(ids) for ids, _ in rows)
+    ids_BS = torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in rows])
+    labels_BS = torch.tensor([labels + [UNLABELLED] * (length - len(labels)) for _, labels in rows])
+    mask_BS = torch.tensor([[place < len(ids) for place in range(length)] for ids, _ in rows])
+    taught_L = (labels_BS[:, 1:] != UNLABELLED).nonzero()
+    return Batch(
+        ids_BS=ids_BS.clamp(min=0),
+        layout=padded_layout(mask_BS),
+        slots_N=(ids_BS < 0).flatten().nonzero()[:, 0],
+        taught_L=taught_L[:, 0] * length + taught_L[:, 1],
+        targets_L=labels_BS[:, 1:][labels_BS[:, 1:] != UNLABELLED],
+        files=files,
+        uses=uses,
+        samples=tuple(map(str, range(len(rows)))),
+        lengths=tuple(len(ids) for ids, _ in rows),
+    )
 
 
-def _beats_file(official: Path) -> str | None:
-    file = official / "beats.pt"
-    return str(file) if file.is_file() else None
-
-
-def write_official(folder: Path, about: dict[str, Any], recorded: dict[str, Tensor]) -> None:
-    """The recording's weights as an official ``full`` folder, its tower's config and its BEATs' cfg beside them."""
-    (folder / "vision").mkdir(parents=True)
-    weights = {name.removeprefix("w/"): tensor for name, tensor in recorded.items() if name.startswith("w/")}
-    shared = {name: weights[first].clone() for name, first in about.get("tied_aliases", {}).items() if first in weights}
-    save_file({name: tensor.contiguous() for name, tensor in (weights | shared).items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(about["config"]))
-    (folder / "vision" / "config.json").write_text(json.dumps(about["vision_config"]))
-    if about.get("beats_config"):
-        torch.save({"cfg": about["beats_config"], "model": {}}, folder / "beats.pt")
+def labels_of(batch: Batch) -> Tensor:
+    """Return the labels that a batch teaches, in the official layout."""
+    labels_P = torch.full((batch.ids_BS.numel(),), UNLABELLED)
+    labels_P[batch.taught_L + 1] = batch.targets_L
+    return labels_P.view_as(batch.ids_BS)

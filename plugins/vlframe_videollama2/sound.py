@@ -1,4 +1,4 @@
-"""Sound as the official audio-visual branch takes it (videollama2/mm_utils.py).
+"""Read sound as the official audio-visual branch does (videollama2/mm_utils.py).
 
 L samples of a waveform, F audio frames, M audio features.
 """
@@ -14,25 +14,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlframe import ConfigError, MediaError, NoAudioTrack
+from vlframe import MediaError, NoAudioTrack, open_container
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vlframe import AudioSpec, Media, MediaSource
-    from vlframe_videollama2.settings import OfficialDataParams
+    from vlframe import AudioFrontEnd, Media, MediaSource
+    from vlframe_videollama2.settings import OfficialProcessorParams
 
 log = logging.getLogger(__name__)
-CONTAINERS = "wav,w64,flac,mp3,ogg,aiff,aac,mov,matroska,avi,mpegts,mpeg,asf,flv,amr"
 
 
-def sound(media: Media, source: MediaSource, settings: OfficialDataParams) -> Tensor:
-    """float32 ``features_FM`` of exactly the encoder's window (30 s officially), silence where the sound is shorter."""
+def sound(media: Media, source: MediaSource, settings: OfficialProcessorParams) -> Tensor:
+    """Return float32 ``features_FM`` of exactly the encoder's window (30 s officially), padded with silence."""
     import torch
 
-    spec = source.audio
-    if spec is None:
-        raise ConfigError(f"{media.path} is sound and this model has no audio branch; choose an audio_encoder")
+    spec = source.front_end
     waveform_L = of_track(media, source, spec, settings) if media.track else of_file(media, source, spec, settings)
     features_FM = spec.features(torch.from_numpy(waveform_L))
     if settings.round_to_bf16:
@@ -40,8 +37,8 @@ def sound(media: Media, source: MediaSource, settings: OfficialDataParams) -> Te
     return features_FM.float()
 
 
-def of_file(media: Media, source: MediaSource, spec: AudioSpec, settings: OfficialDataParams) -> np.ndarray:
-    """float64 ``waveform_L`` of a sound file (process_audio_file): one channel, a window of it, then resampled."""
+def of_file(media: Media, source: MediaSource, spec: AudioFrontEnd, settings: OfficialProcessorParams) -> np.ndarray:
+    """Return float64 ``waveform_L`` of a sound file (process_audio_file): a window of one channel, resampled."""
     if settings.channel == "first":
         waveform_L, rate = first_channel(media.path)
         begin = round(max(media.start or 0.0, 0.0) * rate)
@@ -54,8 +51,8 @@ def of_file(media: Media, source: MediaSource, spec: AudioSpec, settings: Offici
     return resampled(window(waveform_L, round(spec.seconds * rate), media, settings), rate, spec.sampling_rate)
 
 
-def of_track(media: Media, source: MediaSource, spec: AudioSpec, settings: OfficialDataParams) -> np.ndarray:
-    """float32 ``waveform_L`` of a video's track (process_audio_from_video): short clips of it, joined."""
+def of_track(media: Media, source: MediaSource, spec: AudioFrontEnd, settings: OfficialProcessorParams) -> np.ndarray:
+    """Return float32 ``waveform_L`` of a video's track (process_audio_from_video): short clips of it, joined."""
     start, end = (media.start, media.end) if settings.track_bounds else (None, None)
     longest = round(spec.seconds * spec.sampling_rate)
     try:
@@ -77,10 +74,10 @@ def of_track(media: Media, source: MediaSource, spec: AudioSpec, settings: Offic
 
 
 def clip_spans(seconds: float, clips: int, clip_seconds: float) -> Iterator[tuple[Fraction, Fraction]]:
-    """Where each clip begins and ends (pytorchvideo 0.1.5, ConstantClipsPerVideoSampler).
+    """Yield the bounds of each clip (pytorchvideo 0.1.5, ConstantClipsPerVideoSampler).
 
-    The first is at the start of the track; the last ends before its end. A track shorter than a clip is taken as often
-    as there are clips.
+    The first is at the start of the track; the last ends before its end. A track shorter than a clip is used once per
+    clip.
     """
     length = Fraction(clip_seconds)
     step = Fraction(max(seconds - length, 0)) / clips
@@ -88,8 +85,8 @@ def clip_spans(seconds: float, clips: int, clip_seconds: float) -> Iterator[tupl
         yield step * number, step * number + length
 
 
-def window(waveform_L: np.ndarray, longest: int, media: Media, settings: OfficialDataParams) -> np.ndarray:
-    """Exactly ``longest`` samples: a part of a longer sound, silence after a shorter one."""
+def window(waveform_L: np.ndarray, longest: int, media: Media, settings: OfficialProcessorParams) -> np.ndarray:
+    """Return exactly ``longest`` samples: a part of a longer sound, or a shorter one padded with silence."""
     spare = len(waveform_L) - longest
     if spare > 0:
         begin = crop_start(spare, media, settings)
@@ -97,22 +94,21 @@ def window(waveform_L: np.ndarray, longest: int, media: Media, settings: Officia
     return np.pad(waveform_L, (0, longest - len(waveform_L)))
 
 
-def crop_start(spare: int, media: Media, settings: OfficialDataParams) -> int:
-    """Where a part of a sound begins that is ``spare`` samples too long."""
+def crop_start(spare: int, media: Media, settings: OfficialProcessorParams) -> int:
+    """Return where to crop a sound that is ``spare`` samples too long."""
     if settings.crop == "start":
         return 0
     if settings.crop == "seeded":
         return random.Random(f"{settings.seed}/{media.path.name}/{spare}").randint(0, spare)
-    return random.randint(0, spare)  # of Python's own generator, as there
+    return random.randint(0, spare)  # from Python's own generator, as in the official code
 
 
 def first_channel(path: Path) -> tuple[np.ndarray, int]:
-    """float64 ``waveform_L`` in [-1, 1] of the first channel, and its rate in Hz."""
+    """Return float64 ``waveform_L`` in [-1, 1] of the first channel, and its rate in Hz."""
     import av
 
     try:
-        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
+        with open_container(path) as container:
             if not container.streams.audio:
                 raise NoAudioTrack(f"{path}: it has no audio track")
             stream = container.streams.audio[0]
@@ -129,7 +125,7 @@ def first_channel(path: Path) -> tuple[np.ndarray, int]:
 
 
 def resampled(waveform_L: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """By cutting (or extending) the spectrum of the whole waveform (librosa.resample with res_type='fft')."""
+    """Resample by cutting (or extending) the spectrum of the whole waveform (librosa.resample with res_type='fft')."""
     if rate == wanted:
         return waveform_L
     length = int(np.ceil(len(waveform_L) * (float(wanted) / rate)))

@@ -1,21 +1,18 @@
-"""A conversation to tokens as the official code does it (videollama2/train.py, mm_utils.py, __init__.py).
+"""Convert a conversation to tokens as the official code does (videollama2/train.py, mm_utils.py, __init__.py).
 
-Supervision is found by tokenising prefixes of the conversation and counting, so a token that a merge lays across the
-border of an answer is not learnt, and what a template writes after an answer (the newline of ChatML) is.
+Supervision is found by tokenising prefixes of the conversation and counting, so a token merged across the border of an
+answer is not learnt, while text that a template writes after an answer (the newline of ChatML) is.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
-from tokenizers import Tokenizer
 
-from vlframe import PLACEHOLDERS, TAGS, ConfigError, DataError, Turn
+from vlframe import PLACEHOLDERS, TAGS, DataError, Turn, transformers4_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,50 +30,21 @@ Tokens = tuple[list[int], list[bool]]  # ids with placeholders; which of them ar
 
 
 def multimodal_ids(text: str, tokenizer: PreTrainedTokenizerBase, tag: str | None) -> list[int]:
-    """The pieces between the tags, each tokenised on its own (mm_utils.tokenizer_multimodal_token).
+    """Tokenise the pieces between the tags separately (mm_utils.tokenizer_multimodal_token).
 
-    Other tags than ``tag`` are plain text.
+    Tags other than ``tag`` are plain text.
     """
     pieces = text.split(tag) if tag else [text]
     ids: list[int] = []
     for number, piece in enumerate(pieces):
         if number:
             ids.append(_PLACEHOLDER[str(tag)])
-        ids += _official(tokenizer).encode(piece, add_special_tokens=False).ids
+        ids += transformers4_tokenizer(tokenizer).encode(piece, add_special_tokens=False).ids
     return ids
 
 
-def _official(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """The tokenizer as transformers 4 builds it.
-
-    There, a tokenizer of the sentencepiece family (Mistral, Llama) puts its space mark ahead of every piece of text; in
-    transformers 5 it leaves it out where the piece begins with a space.
-    """
-    if tokenizer not in _OFFICIAL:
-        if not getattr(tokenizer, "is_fast", False):
-            raise ConfigError(
-                f"the tokenizer {tokenizer.name_or_path!r} has no tokenizer.json (it is not a 'fast' one)"
-            )
-        rules = json.loads(tokenizer.backend_tokenizer.to_str())
-        rules |= {"truncation": None, "padding": None}
-        spaces = rules["pre_tokenizer"] or {}
-        if spaces.get("type") == "Metaspace" and spaces.get("prepend_scheme") == "always":
-            mark = spaces["replacement"]
-            marking = [
-                {"type": "Prepend", "prepend": mark},
-                {"type": "Replace", "pattern": {"String": " "}, "content": mark},
-            ]
-            before = [rules["normalizer"]] if rules["normalizer"] else []
-            rules |= {"normalizer": {"type": "Sequence", "normalizers": [*before, *marking]}, "pre_tokenizer": None}
-        _OFFICIAL[tokenizer] = Tokenizer.from_str(json.dumps(rules))
-    return _OFFICIAL[tokenizer]
-
-
-_OFFICIAL: WeakKeyDictionary[PreTrainedTokenizerBase, Tokenizer] = WeakKeyDictionary()
-
-
 def tags_at_head(turns: Sequence[Turn], tag: str | None) -> list[Turn]:
-    """In each text that has the tag, however often: once, ahead of the text (train.preprocess_multimodal)."""
+    """Put the tag once before each text that has it, however often (train.preprocess_multimodal)."""
     moved = []
     for turn in turns:
         if tag and tag in turn.text:
@@ -86,9 +54,9 @@ def tags_at_head(turns: Sequence[Turn], tag: str | None) -> list[Turn]:
 
 
 def chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, tag: str | None, name: str) -> Tokens:
-    """A conversation through the chat template (train.preprocess). A first turn that is not a user's is dropped.
+    """Tokenise a conversation with the chat template (train.preprocess). A first turn that is not a user's is dropped.
 
-    The official code knows no system turn; one that leads stays.
+    The official code has no system turn; one at the beginning is kept.
     """
     lead = [turn for turn in turns[:1] if turn.role == "system"]
     talk = list(turns[len(lead) :])
@@ -110,10 +78,10 @@ def chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, tag: str | N
 def caption(
     turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, tag: str | None, name: str, *, template: bool
 ) -> Tokens:
-    """Pretraining (train.preprocess_plain): a question with a medium and an answer, and nothing else.
+    """Tokenise for pretraining (train.preprocess_plain): only a question with a medium and an answer.
 
-    With the ``template`` (audio-visual branch) the question is the bare tag and only the answer is learnt; without
-    (main) both texts stand as they are with a space between, and both are learnt.
+    With the ``template`` (audio-visual branch) the question is just the tag and only the answer is learnt; without
+    (main) both texts are used unchanged with a space between them, and both are learnt.
     """
     if len(turns) != 2 or tag is None or tag not in turns[0].text:
         raise DataError(
@@ -129,9 +97,9 @@ def caption(
 def question(
     turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, tag: str | None, name: str, *, keep: bool, system: bool
 ) -> list[int]:
-    """A prompt (videollama2.mm_infer): the tag and a newline ahead of the first text, a newline even without a medium.
+    """Tokenise a prompt (videollama2.mm_infer): tag and newline before the first text; without a medium, the newline.
 
-    A system turn of the sample takes the place of the official one.
+    A system turn of the sample replaces the official one.
     """
     lead = [turn for turn in turns[:1] if turn.role == "system"]
     talk = list(turns[len(lead) :])
@@ -151,8 +119,8 @@ def question(
 def _render(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, name: str, *, opening: bool = False) -> str:
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening))
     except TemplateError as error:
         roles = ", ".join(turn.role for turn in turns)
-        hint = "; protocol.system_prompt=never leaves the system turn out" if turns[0].text == SYSTEM_PROMPT else ""
+        hint = "; processor.system_prompt=never leaves the system turn out" if turns[0].text == SYSTEM_PROMPT else ""
         raise DataError(f"sample {name!r}: the chat template refuses {roles}: {error}{hint}") from error

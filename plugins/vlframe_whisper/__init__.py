@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import vlframe
@@ -20,6 +21,16 @@ class WhisperParams:
     seconds: float | None = None
 
 
+SMALL = {  # 4 s give 200 steps of 32
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "num_mel_bins": 40,
+    "max_source_positions": 200,
+}
+
+
 @vlframe.hookimpl
 def vlframe_components() -> Iterator[vlframe.Component]:
     yield vlframe.Component(
@@ -28,4 +39,11 @@ def vlframe_components() -> Iterator[vlframe.Component]:
         "vlframe_whisper.encoder:Whisper",
         WhisperParams,
         "Whisper's encoder, log-mel front end, from transformers",
+        example={"architecture": SMALL},
     )
+
+
+@vlframe.hookimpl
+def vlframe_conf() -> Path:
+    """Whisper's encoder in its published size, and a small one."""
+    return Path(__file__).parent / "conf"

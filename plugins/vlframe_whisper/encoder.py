@@ -3,14 +3,24 @@
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from vlframe import ConfigError, planning
-from vlframe_whisper.checkpoint import pretrained, whisper_config
+from vlframe import ConfigError, is_meta, part_config, pretrained_part
 from vlframe_whisper.log_mel import HOP, SAMPLING_RATE, LogMel
 
 FRAMES_PER_STEP = 2  # the second convolution has a stride of 2
 STEP_SECONDS = FRAMES_PER_STEP * HOP / SAMPLING_RATE
+SIZES = (
+    "d_model",
+    "encoder_layers",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "num_mel_bins",
+    "max_source_positions",
+)
+# The names in a checkpoint of the whole model, and in one of the model without its head
+RENAME = {r"^(model\.)?encoder\.": ""}
 
 
 class Whisper(nn.Module):
@@ -18,9 +28,12 @@ class Whisper(nn.Module):
 
     def __init__(self, *, source: str | None, architecture: dict[str, Any], seconds: float | None) -> None:
         super().__init__()
-        config = whisper_config(architecture, source)
+        config = part_config(WhisperConfig, architecture, source, SIZES)
         steps = _steps(seconds, config.max_source_positions)
-        self.encoder = WhisperEncoder(config) if source is None or planning() else pretrained(source, config)
+        if source is None or is_meta():
+            self.encoder = WhisperEncoder(config)
+        else:
+            self.encoder = pretrained_part(WhisperEncoder, source, config, rename=RENAME)
         if steps < config.max_source_positions:
             _shorten(self.encoder, steps)
         self.dim: int = config.d_model
@@ -28,6 +41,10 @@ class Whisper(nn.Module):
 
     def steps(self, frames: int) -> int:
         return frames // FRAMES_PER_STEP
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the transformer's blocks."""
+        return list(self.encoder.layers)
 
     def forward(self, features_BFM: Tensor) -> Tensor:
         features_BMF = features_BFM.transpose(1, 2).to(self.encoder.conv1.weight.dtype)
@@ -39,7 +56,7 @@ def _steps(seconds: float | None, positions: int) -> int:
         return positions
     steps = round(seconds / STEP_SECONDS)
     if not 1 <= steps <= positions:
-        raise ConfigError(f"seconds is {seconds}; this Whisper hears {STEP_SECONDS} to {positions * STEP_SECONDS:g}")
+        raise ConfigError(f"seconds is {seconds}; this Whisper takes {STEP_SECONDS} to {positions * STEP_SECONDS:g}")
     return steps
 
 

@@ -1,65 +1,50 @@
-"""Who may import whom: plugins -> the door; cli -> app -> the rest; nobody -> a plugin, nor experiments."""
+"""Who may import whom: plugins -> the door; nobody -> a plugin, nor experiments; one room -> Hydra."""
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.sources import CORE, PLUGINS, ROOT, imports
 
-ROOT = Path(__file__).resolve().parents[2]
-CORE = sorted((ROOT / "vlframe").rglob("*.py"))
-PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 HEAVY = {"torch", "transformers", "lightning", "timm", "peft", "av", "decord", "torchaudio", "wandb", "numpy", "hydra"}
 
 
-def imported(path: Path, *, top_only: bool = False) -> Iterator[str]:
-    """Absolute names of the modules a file imports; ``top_only``: those it imports when it is itself imported."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_only else ast.walk(tree)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import; they hide where things come from"
-            yield from [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+def label(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", CORE, ids=label)
 def test_core_knows_no_plugin(path: Path) -> None:
-    assert not [name for name in imported(path) if name.startswith("vlframe_") or name.split(".")[0] == "experiments"]
+    strange = [str(item) for item in imports(path) if item.name.startswith(("vlframe_", "experiments"))]
+    assert not strange
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", PLUGINS, ids=label)
 def test_plugins_use_the_door_and_no_other_plugin(path: Path) -> None:
     import vlframe
 
     family = path.relative_to(ROOT / "plugins").parts[0]
-    for name in imported(path):
-        top, _, rest = name.partition(".")
-        assert not top.startswith("vlframe_") or top == family, f"{path} imports another plugin: {name}"
-        assert top != "vlframe" or rest in ("", *vlframe.__all__), f"{path} imports past the door: {name}"
+    for item in imports(path):
+        top, _, rest = item.name.partition(".")
+        assert not top.startswith(("vlframe_", "experiments")) or top == family, f"another plugin: {item}"
+        assert top != "vlframe" or rest in ("", *vlframe.__all__), f"past the door: {item}"
 
 
 @pytest.mark.parametrize("path", [p for p in PLUGINS if p.name == "__init__.py"], ids=lambda p: p.parent.name)
 def test_plugin_modules_are_light(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imported(path, top_only=True)} & HEAVY
+    assert not {item.name.split(".")[0] for item in imports(path, top_only=True)} & HEAVY
 
 
-def test_data_and_model_do_not_know_training() -> None:
-    """The model can be used without Lightning; the evaluation may load runs, the model may not."""
-    allowed = {"vlframe/model/report.py"}
-    for path in CORE:
-        name = str(path.relative_to(ROOT))
-        if name.startswith(("vlframe/model", "vlframe/media", "vlframe/weights")) and name not in allowed:
-            bad = [item for item in imported(path) if item.startswith(("vlframe.training", "vlframe.evaluation"))]
-            assert not bad, f"{name} imports {bad}"
+@pytest.mark.parametrize("path", CORE, ids=label)
+def test_only_the_composer_knows_hydra(path: Path) -> None:
+    if path.relative_to(ROOT / "vlframe").parts[0] != "composer":
+        assert not [str(item) for item in imports(path) if item.name.split(".")[0] == "hydra"]
 
 
-def test_only_app_knows_hydra() -> None:
-    for path in CORE:
-        if path.name not in ("app.py", "hydra_guard.py", "hydra_errors.py"):
-            top = [name for name in imported(path, top_only=True) if name.split(".")[0] == "hydra"]
-            assert not top, f"{path} imports {top}"
+@pytest.mark.parametrize("path", CORE, ids=label)
+def test_only_config_and_composer_know_omegaconf(path: Path) -> None:
+    """After them a config is a frozen dataclass."""
+    if path.relative_to(ROOT / "vlframe").parts[0] not in ("config", "composer"):
+        assert not [str(item) for item in imports(path) if item.name.split(".")[0] == "omegaconf"]
 
 
 def test_no_grab_bags() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from vlframe import ConfigError, DataError, Media, Sample, Turn
+from vlframe.contracts.modalities import IMAGE, PLACEHOLDERS, TAGS, VIDEO
+from vlframe.contracts.sample import tags_in, written
 from vlframe.data.chat import encode, encode_prompt
-from vlframe.data.placeholders import IMAGE, PLACEHOLDERS, VIDEO
-from vlframe.data.sample import tags_in
 from vlframe.data.text import Encoded, Slot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def tokenizer(name: str, template: str | None = None) -> PreTrainedTokenizerFast
 
 def conversation(*turns: tuple[str, str] | list[str], name: str = "sample 7") -> Sample:
     """A sample with a medium for each tag."""
-    media = tuple(Media(kind, Path("clip.mp4")) for _, text in turns for _, kind in tags_in(text))
+    media = tuple(Media(kind, Path("clip.mp4")) for role, text in turns if role == "user" for _, kind in tags_in(text))
     return Sample(name, tuple(Turn(role, text) for role, text in turns), media)
 
 
@@ -127,22 +127,23 @@ def test_a_prompt_is_what_precedes_the_last_answer(turns: list[tuple[str, str]])
 
 
 @given(questions)
+@example("\\<video>")
 @settings(max_examples=40, deadline=None)
 def test_words_are_what_the_user_wrote(question: str) -> None:
     using = tokenizer("tiny")
     encoded = encode(conversation(("user", question), ("assistant", "yes")), using)
-    words = using.decode([token for token, is_word in zip(encoded.ids, encoded.words, strict=True) if is_word])
-    text = question
-    for tag in ("<video>", "<image>", "<audio>"):
-        text = text.replace(tag, "")
+    words = using.decode([token for token, is_word in zip(encoded.ids, encoded.trimmable, strict=True) if is_word])
+    text = written(Turn("user", question), dict.fromkeys(TAGS, ""))  # an escaped tag is a word
     assert set(words) <= {*text, "\ufffd"}
-    assert not any(is_word and is_learnt for is_word, is_learnt in zip(encoded.words, encoded.supervised, strict=True))
+    assert not any(
+        is_word and is_learnt for is_word, is_learnt in zip(encoded.trimmable, encoded.supervised, strict=True)
+    )
 
 
 def test_words_in_an_ordinary_conversation() -> None:
     using = tokenizer("tiny")
     encoded = encode(conversation(("user", "<video>\nWhich way did it move?"), ("assistant", "left")), using)
-    marked = [token for token, is_word in zip(encoded.ids, encoded.words, strict=True) if is_word]
+    marked = [token for token, is_word in zip(encoded.ids, encoded.trimmable, strict=True) if is_word]
     assert using.decode(marked) == "Which way did it move?"
 
 
@@ -168,7 +169,7 @@ def made(pre_tokenizer: Any, post_processor: Any = None) -> PreTrainedTokenizerF
 def test_text_after_a_tag_gets_the_space_that_it_gets_after_any_special_token(scheme: str, after_tag: str) -> None:
     using = made(pre_tokenizers.Metaspace(prepend_scheme=scheme, split=True))
     encoded = encode_prompt(conversation(("user", "a<image>b")), using)
-    assert encoded.ids[1] == IMAGE
+    assert encoded.ids[1] == IMAGE.placeholder
     assert [using.convert_ids_to_tokens(encoded.ids[at]) for at in (0, 2)] == ["▁a", after_tag]
     with_special = using.convert_ids_to_tokens(using.encode("a</s>b", add_special_tokens=False))
     assert with_special[2] == after_tag
@@ -267,18 +268,12 @@ VIDEO_ITEM, IMAGE_ITEM = Media("video", Path("a.mp4")), Media("image", Path("a.p
 @pytest.mark.parametrize(
     ("turns", "media", "message"),
     [
-        (
-            [("user", "<video>?"), ("assistant", "a <video> tag")],
-            [VIDEO_ITEM, VIDEO_ITEM],
-            "<video> in a text of the assis",
-        ),
-        ([("system", "<image>"), ("user", "?"), ("assistant", "a")], [IMAGE_ITEM], "<image> in a text of the system"),
-        ([("user", "<video>?"), ("assistant", "a")], [], r"tags video in its texts and the media \(none\)"),
-        ([("user", "?"), ("assistant", "a")], [VIDEO_ITEM], r"tags \(none\) in its texts and the media video"),
+        ([("user", "<video>?"), ("assistant", "a")], [], r"tags video in its users' texts and the media \(none\)"),
+        ([("user", "?"), ("assistant", "a")], [VIDEO_ITEM], r"tags \(none\) in its users' texts and the media video"),
         (
             [("user", "<video><image>?"), ("assistant", "a")],
             [IMAGE_ITEM, VIDEO_ITEM],
-            "tags video, image in its texts and the media image, video",
+            "tags video, image in its users' texts and the media image, video",
         ),
         ([("assistant", "a"), ("user", "?")], [], "must begin with a user or system turn; it has assistant, user"),
         ([], [], "it has no turns"),
@@ -317,6 +312,10 @@ def test_the_refusal_of_a_template_is_passed_on() -> None:
 def test_a_template_that_loses_a_turn_is_found_out() -> None:
     last_only = "{{ messages[-1].content }}{{ eos_token }}"
     using = AutoTokenizer.from_pretrained(PLUGIN / "tiny_tokenizer", chat_template=last_only)
+    with pytest.raises(ConfigError, match=r"cannot write a question and its answer.*loses one of them"):
+        encode_prompt(conversation(("user", "<video>"), ("assistant", "a"), ("user", "b")), using)
+    last_two = "{% for m in messages[-2:] %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    using = AutoTokenizer.from_pretrained(PLUGIN / "tiny_tokenizer", chat_template=last_two)
     with pytest.raises(DataError, match=r"wrote the media \(none\), and the sample has video"):
         encode_prompt(conversation(("user", "<video>"), ("assistant", "a"), ("user", "b")), using)
 
@@ -325,4 +324,4 @@ def test_media_in_several_turns() -> None:
     sample = conversation(("user", "<video> and <image>"), ("assistant", "a"), ("user", "<video>?"), ("assistant", "b"))
     encoded = encode(sample, tokenizer("tiny"))
     assert [slot.kind for slot in encoded.slots] == ["video", "image", "video"]
-    assert encoded.slots[0] == Slot(encoded.ids.index(VIDEO), "video")
+    assert encoded.slots[0] == Slot(encoded.ids.index(VIDEO.placeholder), "video")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlframe.contracts.sample import Subset
 from vlframe.data.order import BatchOrder, SampleOrder
-from vlframe.data.sample import Part
 from vlframe.errors import DataError
 
 
@@ -26,7 +26,7 @@ def test_every_epoch_has_every_sample_once(length: int, seed: int) -> None:
 
 
 def test_a_mixture_keeps_its_shares_at_every_moment_and_visits_evenly() -> None:
-    order = SampleOrder(110, 3, [Part(0, 10, 1.0), Part(10, 110, 3.0)])
+    order = SampleOrder(110, 3, [Subset(0, 10, 1.0), Subset(10, 110, 3.0)])
     drawn = order.take(0, 400)
     for stop in (4, 40, 123, 400):
         assert abs(sum(index < 10 for index in drawn[:stop]) - stop / 4) <= 1
@@ -45,7 +45,7 @@ def test_ranks_share_out_the_stream_and_a_resumed_sampler_goes_on(
         return list(BatchOrder(order, batch_size=batch_size, total=total, start=first, rank=rank, world=world))
 
     ranks = [batches(rank) for rank in range(world)]
-    stream = [index for number in range(total) for rank in range(world) for index in ranks[rank][number]]
+    stream = [index for number in range(total) for rank in range(world) for index, _ in ranks[rank][number]]
     assert stream == SampleOrder(17, 1).take(0, total * world * batch_size)
     assert batches(world - 1, min(start, total)) == ranks[world - 1][min(start, total) :]
 
@@ -64,7 +64,7 @@ def test_ranks_see_every_sample_of_an_epoch_once_whatever_the_batches(
         for rank in range(world)
     ]
     assert {len(batches) for batches in ranks} == {total}  # none waits for another
-    stream = [index for number in range(total) for rank in range(world) for index in ranks[rank][number]]
+    stream = [index for number in range(total) for rank in range(world) for index, _ in ranks[rank][number]]
     for epoch in range(epochs):
         assert sorted(stream[epoch * length : (epoch + 1) * length]) == list(range(length))
     assert len(stream) == draws
@@ -74,4 +74,4 @@ def test_an_empty_part_is_refused() -> None:
     with pytest.raises(DataError, match="no samples"):
         SampleOrder(0, 0)
     with pytest.raises(DataError, match="no samples"):
-        SampleOrder(3, 0, [Part(0, 3, 1.0), Part(3, 3, 1.0)])
+        SampleOrder(3, 0, [Subset(0, 3, 1.0), Subset(3, 3, 1.0)])

@@ -9,10 +9,10 @@ from helpers.compositions import SOUND, TINY
 from helpers.runs import save_as_run
 from PIL import Image
 
-from vlframe.app import compose
 from vlframe.cli import main
-from vlframe.runs.folder import read_yaml
-from vlframe.runs.session import open_session
+from vlframe.composer.compose import compose
+from vlframe.config.typed import read_yaml
+from vlframe.inference.pipeline import build_pipeline
 
 
 def question(number: int, **more: object) -> dict[str, object]:
@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, registry) -> Path:
     (folder / "free.jsonl").write_text(json.dumps(question(7)))
     choices = ["benchmark=multiple_choice_file", f"benchmark.dataset.path={folder}/choices.jsonl"]
     config = compose("train", [*TINY, *SOUND, *choices, "benchmark.max_new_tokens=2"], registry)
-    return save_as_run(open_session(config, registry), folder / "run")
+    return save_as_run(build_pipeline(config, registry), folder / "run")
 
 
 def evaluated(run: Path, *changes: str) -> Path:
@@ -63,10 +63,11 @@ def test_scores_under_another_config_leave_the_runs_own_alone(run: Path, capsys:
     other = evaluated(run, "benchmark=exact_match_file", f"benchmark.dataset.path={run.parent}/free.jsonl")
     assert other.parent == run / "evaluations" and str(other / "metrics.json") in capsys.readouterr().err
     assert {path.name for path in other.iterdir()} == {
-        "config.yaml", "versions.json", "metrics.json", "predictions.jsonl", "run.log"
+        "config.yaml", "versions.json", "metrics.json", "scores.json", "predictions.jsonl", "run.log"
     }  # fmt: skip
     config = read_yaml(other / "config.yaml")
-    assert config.benchmark.name == "exact_match" and config.benchmark.dataset.path.endswith("free.jsonl")
+    benchmark = config["benchmark"]
+    assert benchmark["name"] == "exact_match" and benchmark["dataset"]["path"].endswith("free.jsonl")
     assert own == {name: (run / name).read_bytes() for name in own}
 
 
@@ -96,13 +97,14 @@ def test_any_file_and_any_words(run: Path, media: str, prompt: str, capsys: pyte
     "media, words",
     [
         ("", ["media= names no file"]),
-        (".", ["the folder", "name files in it"]),
+        ("nothing", ["the folder", "name files in it"]),
         ("gone.mp4", ["gone.mp4", "no such file"]),
         ("a.wav,a.png", ["no file", "in brackets"]),
     ],
 )
 def test_a_file_that_is_none(run: Path, media: str, words: list[str], capsys, monkeypatch) -> None:
     monkeypatch.chdir(run.parent)
+    (run.parent / "nothing").mkdir(exist_ok=True)
     assert main(["predict", f"run={run}", f"media={media}", "prompt=hello"]) == 2
     message = capsys.readouterr().err
     assert len(message.strip().splitlines()) == 1

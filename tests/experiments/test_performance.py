@@ -51,10 +51,13 @@ def test_both_sides_give_the_same(study, folder, name):
 
 def test_the_official_style_runs_every_tower_layer(study, folder):
     size = study("composition").SIZES["small"]
-    session = study("composition").open_composition(size, folder)
-    official = study("official_style").OfficialStyle(session)
+    pipeline = study("composition").open_composition(size, folder)
+    official = study("official_style").OfficialStyle(pipeline)
     layers = size.tower["num_hidden_layers"]
-    assert (len(session.model.encoder.encoder.layers), len(official.tower.encoder.layers)) == (layers - 1, layers)
+    assert (len(pipeline.model.parts["encoder"].encoder.layers), len(official.tower.encoder.layers)) == (
+        layers - 1,
+        layers,
+    )
 
 
 def test_unequal_sides_are_not_measured(study, tmp_path):

@@ -73,5 +73,5 @@ def test_the_study_of_one_file(fuzz, registry, tmp_path, monkeypatch) -> None:
     assert f"| pyav | {len(outcomes)} |" in text and "| pyav | 80 | 81 | +1 | 3 |" in text
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- measured: begin -->\nstale\n<!-- measured: end -->\nafter\n")
-    fuzz.write_readme(readme, text)
+    fuzz.write_between(readme, text)
     assert "stale" not in readme.read_text() and readme.read_text().endswith("<!-- measured: end -->\nafter\n")

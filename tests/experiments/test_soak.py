@@ -21,7 +21,7 @@ def test_killed_and_resumed_ends_where_an_undisturbed_run_does(tmp_path: Path, m
     different = soak.compared(one, two)["different"]
     assert different["metrics, by step"] and different["predictions"] and not different["parameters and buffers"]
     page = tmp_path / "README.md"
-    page.write_text(f"before\n{soak.START}\nwhat stood there\n{soak.END}\nafter\n")
-    soak.write_page({"asked": 3, **result}, page)
+    page.write_text(f"before\n{soak.MARKS[0]}\nwhat stood there\n{soak.MARKS[1]}\nafter\n")
+    soak.write_between(page, soak.report({"asked": 3, **result}), soak.MARKS)
     assert "kills" in page.read_text() and "what stood there" not in page.read_text()
     assert page.read_text().startswith("before\n") and page.read_text().endswith("\nafter\n")

@@ -2,21 +2,21 @@
 
 import pytest
 import torch
-from helpers.compositions import SOUND, batch, clip, image, row, sound, tiny_session
+from helpers.compositions import SOUND, batch, clip, image, row, sound, tiny_pipeline
 
-from vlframe.data.batch import Batch
+from vlframe.contracts.batch import Batch
 from vlframe.model.video_llm import VideoLLM
 
 pytestmark = pytest.mark.gpu
 
 
-def rows(session, answer: int) -> list:
+def rows(pipeline, answer: int) -> list:
     return [
-        row([clip(session, 1)], 12, answer, 1),
-        row([image(session, 2), clip(session, 3)], 9, answer, 2),
+        row([clip(pipeline, 1)], 12, answer, 1),
+        row([image(pipeline, 2), clip(pipeline, 3)], 9, answer, 2),
         row([], 7, answer, 3),
-        row([sound(session, 4)], 6, answer, 4),
-        row([clip(session, 1), sound(session, 5, seconds=1.5)], 6, answer, 5),
+        row([sound(pipeline, 4)], 6, answer, 4),
+        row([clip(pipeline, 1), sound(pipeline, 5, seconds=1.5)], 6, answer, 5),
     ]
 
 
@@ -30,11 +30,11 @@ def gradients(model: VideoLLM, asked: Batch) -> tuple[float, dict[str, torch.Ten
 
 def test_loss_and_gradients_are_those_of_the_cpu(registry) -> None:
     """float32, every parameter: the loss to 1e-5 of itself, a gradient to 1e-3 of its norm."""
-    session = tiny_session(registry, *SOUND)
-    mixed = batch(*rows(session, 3))
-    loss, expected = gradients(session.model, mixed)
-    session.model.to("cuda")
-    on_gpu, found = gradients(session.model, mixed.to("cuda"))
+    pipeline = tiny_pipeline(registry, *SOUND)
+    mixed = batch(*rows(pipeline, 3))
+    loss, expected = gradients(pipeline.model, mixed)
+    pipeline.model.to("cuda")
+    on_gpu, found = gradients(pipeline.model, mixed.to("cuda"))
     assert on_gpu == pytest.approx(loss, rel=1e-5)
     assert found.keys() == expected.keys() and any(name.startswith("audio_encoder") for name in found)
     for name, gradient in expected.items():
@@ -43,9 +43,9 @@ def test_loss_and_gradients_are_those_of_the_cpu(registry) -> None:
 
 
 def test_a_batch_generates_what_each_prompt_generates_alone(registry) -> None:
-    session = tiny_session(registry, *SOUND)
-    model = session.model.to("cuda")
-    prompts = rows(session, 0)
+    pipeline = tiny_pipeline(registry, *SOUND)
+    model = pipeline.model.to("cuda")
+    prompts = rows(pipeline, 0)
     together = model.generate(batch(*prompts, left=True).to("cuda"), max_new_tokens=8)
     for number, single in enumerate(prompts):
         alone = model.generate(batch(single, left=True).to("cuda"), max_new_tokens=8)[0]

@@ -11,7 +11,7 @@ from helpers.runs import training, weights
 from lightning.pytorch import Callback
 from torch.distributed.tensor import DTensor
 
-from vlframe.app import compose, open_registry
+from vlframe.composer.compose import compose, open_registry
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder
 from vlframe.training.run import train
@@ -61,7 +61,7 @@ def test_shards_change_nothing(tmp_path: Path, file: Path, precision: str, mode:
     """After four steps of 1e-5, every weight to 2e-6."""
     words = [
         f"trainer.precision={precision}", f"stages.main.llm.train={mode}", "stages.main.llm.lora.dropout=0",
-        "stages.main.accumulate=2",
+        "stages.main.accumulate_grad_batches=2",
     ]  # fmt: skip
     plain, before = run(tmp_path / "plain", file, *words)
     sharded, watch = run(tmp_path / "fsdp", file, *words, "trainer.strategy=fsdp")

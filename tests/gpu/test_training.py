@@ -11,7 +11,7 @@ from helpers.compositions import SOUND
 from helpers.mixtures import mixture
 from helpers.runs import training, weights
 
-from vlframe.app import compose, open_registry
+from vlframe.composer.compose import compose, open_registry
 from vlframe.errors import TrainingError
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder
@@ -78,7 +78,7 @@ def test_bf16_begins_with_the_loss_of_float32(tmp_path: Path, file: Path) -> Non
 def test_a_resumed_run_ends_where_a_straight_one_does(tmp_path: Path, file: Path, precision: str) -> None:
     """Bit for bit with deterministic kernels, with dropout on: the GPU's random state goes on, too."""
     words = [
-        "stages.main.llm.train=lora", "stages.main.llm.lora.dropout=0.1", "stages.main.accumulate=2",
+        "stages.main.llm.train=lora", "stages.main.llm.lora.dropout=0.1", "stages.main.accumulate_grad_batches=2",
         "trainer.checkpoint_every=2", "trainer.keep_checkpoints=9", f"trainer.precision={precision}",
     ]  # fmt: skip
     straight = run(tmp_path / "straight", file, *words)

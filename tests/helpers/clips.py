@@ -47,6 +47,7 @@ def write_clip(folder: Path, spec: ClipSpec) -> Path:
     with av.open(str(path), "w") as container:
         video = container.add_stream(spec.codec, rate=spec.fps, options=dict(spec.options))
         video.height, video.width, video.pix_fmt = spec.height, spec.width, spec.pixel_format
+        video.codec_context.thread_count = 1  # libvpx's VP8 threads can wait for each other for ever on a busy machine
         if spec.frame_times:
             video.time_base = video.codec_context.time_base = Fraction(1, 1000)
         if spec.rotation:

@@ -1,11 +1,15 @@
 """Small compositions and batches for tests of the core."""
 
+from dataclasses import replace
+
 import torch
 
-from vlframe.app import compose
-from vlframe.data.batch import UNLABELLED, Batch, MediaInput
-from vlframe.data.placeholders import PLACEHOLDERS
-from vlframe.runs.session import Session, open_session
+from vlframe.composer.compose import compose
+from vlframe.contracts.batch import Batch, MediaFile
+from vlframe.contracts.modalities import PLACEHOLDERS
+from vlframe.data.collate import Collate
+from vlframe.data.prepare import PreparedMedia, PreparedSample
+from vlframe.inference.pipeline import Pipeline, build_pipeline
 
 TINY = [
     "encoder=vit_tiny", "encoder.dim=32", "encoder.heads=2", "connector=stc_tiny", "llm=tiny",
@@ -15,50 +19,44 @@ TINY = [
 SOUND = ["audio_encoder=beats_tiny"]
 
 
-def tiny_session(registry, *overrides: str) -> Session:
+def tiny_pipeline(registry, *overrides: str) -> Pipeline:
     """A composition of a few thousand parameters, in eval mode."""
-    session = open_session(compose("train", [*TINY, *overrides], registry), registry)
-    session.model.eval()
-    return session
+    pipeline = build_pipeline(compose("train", [*TINY, *overrides], registry), registry)
+    pipeline.model.eval()
+    return pipeline
 
 
-def clip(session: Session, seed: int, frames: int | None = None) -> MediaInput:
-    frames = frames or session.plan.frames
-    size = session.plan.pixels.size
-    tensor = torch.randint(0, 256, (frames, 3, size, size), generator=torch.manual_seed(seed), dtype=torch.uint8)
-    return MediaInput("video", tensor, ("clip", seed, frames), session.plan.tokens("video", frames))
+def clip(pipeline: Pipeline, seed: int, frames: int | None = None) -> PreparedMedia:
+    frames = frames or pipeline.budget.frames
+    return pictures(pipeline, "video", ("clip", seed, frames), frames, seed)
 
 
-def image(session: Session, seed: int) -> MediaInput:
-    size = session.plan.pixels.size
-    tensor = torch.randint(0, 256, (1, 3, size, size), generator=torch.manual_seed(seed), dtype=torch.uint8)
-    return MediaInput("image", tensor, ("image", seed), session.plan.tokens("image", 1))
+def image(pipeline: Pipeline, seed: int) -> PreparedMedia:
+    return pictures(pipeline, "image", ("image", seed), 1, seed)
 
 
-def sound(session: Session, seed: int, seconds: float = 1.0) -> MediaInput:
-    spec = session.plan.audio
+def pictures(pipeline: Pipeline, kind: str, key: object, frames: int, seed: int) -> PreparedMedia:
+    layout = pipeline.budget.front_end(kind).layout(48, 64, frames)
+    shape = (frames * layout.tiles, 3, layout.height, layout.width)
+    tensor = torch.randint(0, 256, shape, generator=torch.manual_seed(seed), dtype=torch.uint8)
+    return PreparedMedia(MediaFile(kind, tensor, key, layout.tiles), pipeline.budget.tokens(kind, shape, layout.tiles))
+
+
+def sound(pipeline: Pipeline, seed: int, seconds: float = 1.0) -> PreparedMedia:
+    spec = pipeline.budget.front_end("audio")
     waveform_L = 0.1 * torch.randn(int(seconds * spec.sampling_rate), generator=torch.manual_seed(seed))
     features_FM = spec.features(waveform_L)
-    return MediaInput("audio", features_FM, ("sound", seed, seconds), session.plan.tokens("audio", len(features_FM)))
+    tokens = pipeline.budget.tokens("audio", tuple(features_FM.shape))
+    return PreparedMedia(MediaFile("audio", features_FM, ("sound", seed, seconds)), tokens)
 
 
-def row(media: list[MediaInput], text: int, answer: int, seed: int) -> tuple[list[int], list[int], list[MediaInput]]:
+def row(media: list[PreparedMedia], text: int, answer: int, seed: int, name: str = "row") -> PreparedSample:
     """Random text ids after the media's placeholders; the last ``answer`` of them supervised."""
     words = torch.randint(5, 300, (text,), generator=torch.manual_seed(seed)).tolist()
-    ids = [PLACEHOLDERS[item.kind] for item in media for _ in range(item.tokens)] + words
-    labels = [UNLABELLED] * (len(ids) - answer) + words[text - answer :]
-    return ids, labels, media
+    ids = [PLACEHOLDERS[item.file.kind] for item in media for _ in range(item.tokens)] + words
+    supervised = [False] * (len(ids) - answer) + [True] * answer
+    return PreparedSample(name, ids, supervised, tuple(media))
 
 
-def batch(*rows: tuple[list[int], list[int], list[MediaInput]], left: bool = False) -> Batch:
-    length = max(len(ids) for ids, _, _ in rows)
-    ids_BS = torch.zeros(len(rows), length, dtype=torch.long)
-    labels_BS = torch.full_like(ids_BS, UNLABELLED)
-    mask_BS = torch.zeros(len(rows), length, dtype=torch.bool)
-    for number, (ids, labels, _) in enumerate(rows):
-        place = slice(length - len(ids), length) if left else slice(0, len(ids))
-        ids_BS[number, place] = torch.tensor(ids)
-        labels_BS[number, place] = torch.tensor(labels)
-        mask_BS[number, place] = True
-    media = tuple(item for _, _, items in rows for item in items)
-    return Batch(ids_BS, labels_BS, mask_BS, media, tuple(str(number) for number in range(len(rows))))
+def batch(*rows: PreparedSample, left: bool = False) -> Batch:
+    return Collate(left=left)([replace(row, id=str(number)) for number, row in enumerate(rows)])

@@ -13,16 +13,23 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 WARM = multiprocessing.get_context("forkserver")
-WARM.set_forkserver_preload(["vlframe.app", "vlframe.training.run", "vlframe.evaluation.run", "transformers"])
+WARM.set_forkserver_preload(
+    ["vlframe.composer.compose", "vlframe.training.run", "vlframe.evaluation.run", "transformers"]
+)
 
 
 class Command:
-    """``vlframe <arguments>`` under way, the leader of a group of processes; used like a ``subprocess.Popen``."""
+    """``vlframe <arguments>`` under way, the leader of a group of processes; used like a ``subprocess.Popen``.
 
-    def __init__(self, *arguments: str, cwd: Path) -> None:
+    ``environment``: variables that it has beside those of the tests.
+    """
+
+    def __init__(self, *arguments: str, cwd: Path, **environment: str) -> None:
         self.arguments = arguments
         pipes = [WARM.Pipe(duplex=False) for _ in range(2)]
-        self._process = WARM.Process(target=_run, args=(arguments, str(cwd), *(writer for _, writer in pipes)))
+        self._process = WARM.Process(
+            target=_run, args=(arguments, str(cwd), environment, *(writer for _, writer in pipes))
+        )
         self._process.start()
         self.pid = self._process.pid
         self._texts = ["", ""]
@@ -55,8 +62,11 @@ class Command:
         return self._texts[0], self._texts[1]
 
 
-def _run(arguments: tuple[str, ...], cwd: str, out: Connection, errors: Connection) -> None:
+def _run(
+    arguments: tuple[str, ...], cwd: str, environment: dict[str, str], out: Connection, errors: Connection
+) -> None:
     """In the forked process: what ``python -m vlframe`` would be."""
+    os.environ.update(environment)
     os.setsid()
     os.chdir(cwd)
     for number, pipe in ((1, out), (2, errors)):

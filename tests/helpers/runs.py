@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 from helpers.compositions import TINY
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from vlframe.runs.checkpoint import latest, part_modes
+from vlframe.config.schema import parts_of
+from vlframe.config.typed import to_yaml
+from vlframe.inference.pipeline import Pipeline
+from vlframe.runs.checkpoint import latest, part_history
 from vlframe.runs.folder import RunFolder
-from vlframe.runs.session import Session
 from vlframe.weights.parts import owned_parts, save_parts
 
 
@@ -55,14 +56,14 @@ def training(manifest_file: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def save_as_run(session: Session, folder: Path) -> Path:
-    """A session's weights as a run folder with one finished checkpoint."""
+def save_as_run(pipeline: Pipeline, folder: Path) -> Path:
+    """A pipeline's weights as a run folder with one finished checkpoint."""
     checkpoint = folder / "checkpoints" / "00-main-0000001-end"
     checkpoint.mkdir(parents=True)
-    save_parts(checkpoint, owned_parts(session.model, session.config, part_modes(session.config, 0)), {})
+    save_parts(checkpoint, owned_parts(pipeline.model, parts_of(pipeline.config), part_history(pipeline.config, 0)), {})
     state = {"stage": "main", "stage_number": 0, "step": 1, "finished": True, "seconds": 0.0}
     (checkpoint / "state.json").write_text(json.dumps(state))
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(session.config, resolve=True))
+    (folder / "config.yaml").write_text(to_yaml(pipeline.config))
     return folder
 
 

@@ -6,7 +6,7 @@ from helpers.clips import ClipSpec, write_clip, write_sound
 from PIL import Image
 
 from vlframe import MediaError
-from vlframe.media.kind import media_kind
+from vlframe.media.file_kind import media_kind
 
 IMAGES = Path(__file__).parent.parent / "recordings/preproc/images"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vlframe import PixelSpec
+from vlframe import ConfigError, SquarePixels
 from vlframe.media.images import load_image
 
 FOLDER = Path(__file__).parent.parent / "recordings/preproc"
@@ -19,10 +19,10 @@ CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130
 SIGLIP = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
-def spec_of(processor: str, pad: bool) -> PixelSpec:
+def spec_of(processor: str, pad: bool) -> SquarePixels:
     family, size = processor.rstrip("0123456789"), int(processor.lstrip("abcdefghijklmnopqrstuvwxyz"))
     colours, fit = (CLIP, "crop") if family == "clip" else (SIGLIP, "squash")
-    return PixelSpec(size=size, **colours, fit="pad" if pad else fit)
+    return SquarePixels(size=size, **colours, resize="pad" if pad else fit)
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -31,7 +31,7 @@ def digest(tensor: torch.Tensor) -> str:
 
 def check(frames_TYXC: np.ndarray, entry: dict) -> torch.Tensor:
     spec = spec_of(entry["processor"], entry["pad"])
-    frames_TCYX = spec.resize(frames_TYXC)
+    frames_TCYX = spec.prepare(frames_TYXC)
     assert frames_TCYX.shape == (len(frames_TYXC), 3, spec.size, spec.size)
     assert frames_TCYX.dtype == torch.uint8
     assert digest(frames_TCYX) == entry["sha256_uint8"]
@@ -49,7 +49,7 @@ def test_images(entry):
     frames_TYXC = load_image(FOLDER / "images" / entry["image"])
     if recorded is not None:
         spec = spec_of(entry["processor"], entry["pad"])
-        torch.testing.assert_close(spec.resize(frames_TYXC), recorded, rtol=0, atol=0)
+        torch.testing.assert_close(spec.prepare(frames_TYXC), recorded, rtol=0, atol=0)
     check(frames_TYXC, entry)
 
 
@@ -57,7 +57,7 @@ def test_images(entry):
 @pytest.mark.parametrize("processor", ["clip56", "siglip48"])
 def test_upright_frames(processor, pad):
     recorded = FRAMES[f"frames/{processor}/{'pad' if pad else 'plain'}"]
-    resized = spec_of(processor, pad).resize(FRAMES["frames"].numpy())
+    resized = spec_of(processor, pad).prepare(FRAMES["frames"].numpy())
     torch.testing.assert_close(resized, recorded, rtol=0, atol=0)
 
 
@@ -76,21 +76,34 @@ def test_a_real_clip(media_folder, registry):
 
 def test_bilinear_differs_and_stays_in_range():
     frames_TYXC = FRAMES["frames"].numpy()
-    bicubic, bilinear = (PixelSpec(32, **CLIP, resampling=name, fit="crop") for name in ("bicubic", "bilinear"))
-    assert not torch.equal(bicubic.resize(frames_TYXC), bilinear.resize(frames_TYXC))
+    bicubic, bilinear = (SquarePixels(32, **CLIP, resampling=name, resize="crop") for name in ("bicubic", "bilinear"))
+    assert not torch.equal(bicubic.prepare(frames_TYXC), bilinear.prepare(frames_TYXC))
 
 
 def test_pad_keeps_all_of_the_picture_between_bars_of_the_mean_colour():
     wide_TYXC = np.full((1, 20, 40, 3), 255, np.uint8)
-    padded = PixelSpec(40, **CLIP, fit="pad").resize(wide_TYXC)[0]
+    padded = SquarePixels(40, **CLIP, resize="pad").prepare(wide_TYXC)[0]
     assert (padded[:, 15:25] == 255).all()
     assert padded[:, 0, 0].tolist() == [122, 116, 104]
     assert padded[:, -1, -1].tolist() == [122, 116, 104]
 
 
+@pytest.mark.parametrize(("changes", "words"), [({"resize": "stretch"}, "crop, squash, pad"),
+                                                 ({"resampling": "nearest"}, "bicubic, bilinear")])  # fmt: skip
+def test_impossible_settings_are_explained(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        SquarePixels(16, **CLIP, **changes)
+
+
+def test_pixels_are_normalised_once():
+    pixels = SquarePixels(1, **CLIP)
+    with pytest.raises(AssertionError, match="bytes until they are normalised"):
+        pixels.normalise(pixels.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)))
+
+
 def test_normalise_is_exact_to_float32_rounding():
     values_TCYX = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
-    pixels = PixelSpec(1, **CLIP).normalise(values_TCYX)
+    pixels = SquarePixels(1, **CLIP).normalise(values_TCYX)
     mean, std = (torch.tensor(CLIP[name], dtype=torch.float64).view(3, 1, 1) for name in ("mean", "std"))
     exact = (values_TCYX.double() / 255 - mean) / std
     assert pixels.dtype == torch.float32

@@ -4,16 +4,18 @@ Loss and the gradient of every parameter, of the mean over supervised tokens: to
 norm of a gradient (float32; the sums are made in other orders).
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
-from helpers.compositions import SOUND, batch, clip, image, row, sound, tiny_session
+from helpers.compositions import SOUND, batch, clip, image, row, sound, tiny_pipeline
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from vlframe.data.batch import UNLABELLED, Batch
-from vlframe.runs.session import Session
-
-Row = tuple[list[int], list[int], list]
+from vlframe.contracts.batch import Batch
+from vlframe.contracts.language_model import padded_layout
+from vlframe.data.prepare import PreparedSample
+from vlframe.inference.pipeline import Pipeline
 
 # No media to many, of one kind or several; few different files, so that a batch may ask for one twice.
 MEDIA = st.lists(
@@ -23,26 +25,26 @@ ROWS = st.lists(st.tuples(MEDIA, st.integers(1, 9), st.integers(0, 6), st.intege
 
 
 @pytest.fixture(scope="module")
-def session(registry) -> Session:
-    return tiny_session(registry, *SOUND)
+def pipeline(registry) -> Pipeline:
+    return tiny_pipeline(registry, *SOUND)
 
 
-def made(session: Session, drawn: tuple) -> Row:
+def made(pipeline: Pipeline, drawn: tuple) -> PreparedSample:
     media, text, answer, seed = drawn
     make = {
-        "clip": lambda number: clip(session, number),
-        "short clip": lambda number: clip(session, number, frames=2),
-        "image": lambda number: image(session, number),
-        "sound": lambda number: sound(session, number, seconds=0.6),
-        "long sound": lambda number: sound(session, number, seconds=1.2),
+        "clip": lambda number: clip(pipeline, number),
+        "short clip": lambda number: clip(pipeline, number, frames=2),
+        "image": lambda number: image(pipeline, number),
+        "sound": lambda number: sound(pipeline, number, seconds=0.6),
+        "long sound": lambda number: sound(pipeline, number, seconds=1.2),
     }
     return row([make[kind](number) for kind, number in media], text + answer, answer, seed)
 
 
-def learned(session: Session, batches: list[Batch]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def learned(pipeline: Pipeline, batches: list[Batch]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The mean loss over the supervised tokens of all batches, and its gradient by parameter (zero where there is
     none), accumulated as training does."""
-    model = session.model
+    model = pipeline.model
     model.zero_grad()
     total, tokens = torch.zeros(()), 0
     for item in batches:
@@ -65,36 +67,43 @@ def assert_same(one: tuple, two: tuple) -> None:
 
 def padded(asked: Batch, more: int) -> Batch:
     """The same rows with ``more`` columns of padding, in which stands what is no padding token."""
-    rows = len(asked)
+    rows, length = asked.ids_BS.shape
 
     def widened(tensor_BS: torch.Tensor, value: int | bool) -> torch.Tensor:
         return torch.cat([tensor_BS, torch.full((rows, more), value, dtype=tensor_BS.dtype)], 1)
 
-    return Batch(
-        widened(asked.ids_BS, 17), widened(asked.labels_BS, UNLABELLED), widened(asked.mask_BS, False), asked.media
+    def moved(places: torch.Tensor) -> torch.Tensor:
+        return places + places // max(length, 1) * more
+
+    return replace(
+        asked,
+        ids_BS=widened(asked.ids_BS, 17),
+        layout=padded_layout(widened(asked.layout.mask_BS, False)),
+        slots_N=moved(asked.slots_N),
+        taught_L=moved(asked.taught_L),
     )
 
 
 @given(drawn=ROWS, random=st.randoms(use_true_random=False))
 # Without shrinking: each step of it runs the model a dozen times.
 @settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
-def test_company_order_and_padding_change_nothing(session: Session, drawn: list[tuple], random) -> None:
-    rows = [made(session, item) for item in drawn]
-    together = learned(session, [batch(*rows)])
-    assert_same(together, learned(session, [batch(item) for item in rows]))
+def test_company_order_and_padding_change_nothing(pipeline: Pipeline, drawn: list[tuple], random) -> None:
+    rows = [made(pipeline, item) for item in drawn]
+    together = learned(pipeline, [batch(*rows)])
+    assert_same(together, learned(pipeline, [batch(item) for item in rows]))
     shuffled = random.sample(rows, len(rows))
-    assert_same(together, learned(session, [padded(batch(*shuffled), random.randint(1, 8))]))
+    assert_same(together, learned(pipeline, [padded(batch(*shuffled), random.randint(1, 8))]))
 
 
-def test_the_gradients_are_there_to_be_compared(session: Session) -> None:
+def test_the_gradients_are_there_to_be_compared(pipeline: Pipeline) -> None:
     """Every parameter has one in a batch of everything, and each sense has none in a batch without it."""
     media = [("clip", 1), ("image", 2), ("sound", 3)]
-    _, whole = learned(session, [batch(made(session, (media, 5, 3, 1)))])
+    _, whole = learned(pipeline, [batch(made(pipeline, (media, 5, 3, 1)))])
     assert all(gradient.abs().max() > 0 for name, gradient in whole.items() if not _is_bias_of_keys(name)), [
         name for name, gradient in whole.items() if not gradient.abs().max() > 0
     ]
-    _, deaf = learned(session, [batch(made(session, (media[:2], 5, 3, 1)))])
-    assert all(not gradient.any() for name, gradient in deaf.items() if name.startswith("audio"))
+    _, deaf = learned(pipeline, [batch(made(pipeline, (media[:2], 5, 3, 1)))])
+    assert all(not gradient.any() for name, gradient in deaf.items() if name.startswith("branches.audio"))
 
 
 def _is_bias_of_keys(name: str) -> bool:

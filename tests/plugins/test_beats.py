@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from vlframe_beats.attention import bucket
@@ -19,8 +18,9 @@ from vlframe_beats.fbank import Fbank
 from vlframe_beats.transformer import ScaleGradient
 
 from vlframe import ConfigError, WeightsError
-from vlframe.contracts import plan
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT / "tests" / "recordings" / "audio"
@@ -199,10 +199,9 @@ def test_impossible_sizes_are_explained(changes: dict[str, Any], message: str) -
 def test_presets_are_planned_without_a_file(
     name: str, dim: int, millions: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = OmegaConf.load(ROOT / "conf" / "audio_encoder" / f"{name}.yaml")
-    config["name"] = config.pop("defaults")[0]
     registry = Registry.installed()
-    with plan():
+    config = read_preset("audio_encoder", name, registry)
+    with meta_build():
         registry.build("audio_encoder", config)  # the first time imports what it needs
 
         def refuse(*args: Any, **kwargs: Any) -> None:

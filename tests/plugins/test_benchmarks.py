@@ -5,21 +5,18 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-import hydra
 import pytest
-from hydra.core.config_store import ConfigStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vlframe_benchmarks import vlframe_components
+from vlframe_benchmarks import THOUGHT
 from vlframe_benchmarks.choices import match_text, parse_choice, plain
 from vlframe_benchmarks.exact_match import ExactMatch
 from vlframe_benchmarks.multiple_choice import MultipleChoice
-from vlframe_conversations import vlframe_components as conversations_components
 
 from vlframe import ConfigError, DataError, Media, Sample, Turn
-from vlframe.folders import conf_folder
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry
+from vlframe.composer.compose import compose
+from vlframe.evaluation.judge import Judge
+from vlframe.registry.registry import Registry
 
 RECORDING = json.loads((Path(__file__).parents[1] / "recordings" / "eval" / "parsers.json").read_text())
 OPTIONS = ("left", "right", "up", "A dog")
@@ -31,11 +28,13 @@ def sample(text: str = "<video>Where to?", reply: str | None = None, **fields: A
 
 
 def choice(*samples: Sample, prompt: str = "letters", max_new_tokens: int = 8) -> MultipleChoice:
-    return MultipleChoice(dataset=samples, prompt=prompt, max_new_tokens=max_new_tokens)
+    return MultipleChoice(
+        dataset=samples, prompt=prompt, parser="strict", reasoning=THOUGHT, max_new_tokens=max_new_tokens
+    )
 
 
 def exact(*samples: Sample) -> ExactMatch:
-    return ExactMatch(dataset=samples, max_new_tokens=8)
+    return ExactMatch(dataset=samples, reasoning=THOUGHT, max_new_tokens=8)
 
 
 # --- the parser, against the official ones ---
@@ -216,7 +215,6 @@ def test_labels_in_the_options_are_taken_off() -> None:
         (sample(answer="down"), r"options are left, right, up, A dog.* a letter from ABCD"),
         (sample(options=("B", "A"), answer="A"), "one by letter and one by text"),
         (Sample("q1", (Turn("system", "Hi"),), answer="B", options=OPTIONS), "no user turn"),
-        (sample(reply="<image>", answer="B"), "shows media itself"),
     ],
 )
 def test_bad_questions_stop_the_benchmark(bad: Sample, reason: str) -> None:
@@ -261,23 +259,15 @@ def test_exact_match_with_options() -> None:
 # --- rows and presets ---
 
 
-@pytest.mark.parametrize("preset", ["multiple_choice_file", "exact_match_file"])
-def test_presets_ask_the_questions_of_a_file(tmp_path: Path, preset: str) -> None:
-    rows = (*vlframe_components(), *conversations_components())
-    registry = Registry([Plugin("tests:benchmarks", "tests", "0", rows)])
-    store = ConfigStore.instance()
-    for row in registry.rows():
-        store.store(group=row.component.kind, name=row.component.name, node=row.schema)
-    store.store(name="benchmark_alone", node={"defaults": ["_self_", {"benchmark": None}]})
+@pytest.mark.parametrize("preset", ["multiple_choice_file", "exact_match_file", "free_text_file"])
+def test_presets_ask_the_questions_of_a_file(tmp_path: Path, preset: str, registry: Registry) -> None:
     path = tmp_path / "questions.json"
     turns = [{"role": "user", "content": "Where to?"}]
     path.write_text(json.dumps([{"messages": turns, "options": ["left", "right"], "answer": "left"}]))
     overrides = [f"benchmark={preset}", f"benchmark.dataset.path={path}"]
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = hydra.compose("benchmark_alone", overrides)
-    values = registry.check("benchmark", config.benchmark)
-    values["dataset"] = registry.build("dataset", values["dataset"])
-    name = values.pop("name")
-    benchmark = registry.row("benchmark", name).load_class()(**values)
+    config = compose("train", overrides, registry)
+    questions = registry.build("dataset", config.benchmark["dataset"])
+    benchmark = registry.build("benchmark", config.benchmark, dataset=questions)
     asked = benchmark.samples[0]
-    assert benchmark.correct(benchmark.parse("Left.", asked), asked)
+    judge = Judge(preset, benchmark)
+    assert judge("Left.", asked).values[judge.primary.name] == 1

@@ -11,22 +11,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
-from vlframe_causal_lm import train_tiny_tokenizer, vlframe_components
+from vlframe_causal_lm import train_tiny_tokenizer, vlframe_components, vlframe_conf
 from vlframe_causal_lm.model import CausalLM
 from vlframe_causal_lm.text import TEMPLATES, end_of_turn, load_tokenizer
 
 from vlframe import ConfigError, WeightsError
-from vlframe.contracts import plan
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry
+from vlframe.contracts.language_model import padded_layout
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.discovery import Plugin
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 QWENLIKE = ROOT / "tests" / "recordings" / "text" / "qwenlike"
-REGISTRY = Registry([Plugin("tests:causal_lm", "tests", "0", tuple(vlframe_components()))])
+REGISTRY = Registry([Plugin("tests:causal_lm", "tests", "0", tuple(vlframe_components()), vlframe_conf())])
 FAMILIES = ("tiny", "tiny_qwen2", "tiny_mixtral", "tiny_llama")
 
 
@@ -35,13 +36,12 @@ GPT2 = {"model_type": "gpt2", "vocab_size": 704, "n_positions": 64, "n_embd": 64
 
 
 def preset(name: str, **changes: Any) -> dict[str, Any]:
-    """A preset of conf/llm as the row's parameters, with changes to the architecture."""
+    """A preset as the row's parameters, with changes to the architecture."""
     if name == "gpt2":
         return {"name": "causal_lm", "architecture": GPT2, "tokenizer": "bundled:tiny"}
-    values = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "llm" / f"{name}.yaml"))
-    (row, _) = values.pop("defaults")
+    values = read_preset("llm", name, REGISTRY)
     values["architecture"].update(changes)
-    return {"name": row, **values}
+    return values
 
 
 def build(config: dict[str, Any], **changes: Any) -> CausalLM:
@@ -77,7 +77,7 @@ def test_presets_plan_to_the_known_sizes_without_file_or_network(
 ) -> None:
     for method in ("transformers.AutoTokenizer", "transformers.AutoConfig", "transformers.AutoModelForCausalLM"):
         monkeypatch.setattr(f"{method}.from_pretrained", lambda *args, **kwargs: pytest.fail("a plan read a file"))
-    with plan():
+    with meta_build():
         llm = REGISTRY.build("llm", preset(name))
     assert sum(weight.numel() for weight in llm.parameters()) == parameters
     assert {weight.device.type for weight in llm.parameters()} == {"meta"}
@@ -97,7 +97,7 @@ def test_context_may_be_shorter_but_not_longer_than_the_positions() -> None:
 def test_the_parts_together_are_the_whole_model(family: str) -> None:
     llm = lively(build(preset(family)))
     ids_BS = torch.randint(3, 704, (2, 12))
-    hidden_BSE = llm(llm.embed(ids_BS), torch.ones(2, 12, dtype=torch.bool))
+    hidden_BSE = llm(llm.embed(ids_BS), padded_layout(torch.ones(2, 12, dtype=torch.bool)))
     assert hidden_BSE.shape == (2, 12, llm.dim)
     torch.testing.assert_close(llm.logits(hidden_BSE), llm.lm(input_ids=ids_BS).logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(llm.logits(hidden_BSE[0, 3]), llm.logits(hidden_BSE)[0, 3])
@@ -116,34 +116,35 @@ WINDOWED = [("tiny", {}), ("tiny_mixtral", {}), ("tiny_qwen2", {"use_sliding_win
 def test_padding_on_either_side_changes_nothing(family: str, changes: dict[str, Any]) -> None:
     llm = lively(build(preset(family, **changes)))
     embeds_BSE = llm.embed(torch.randint(3, 704, (1, 9)))
-    alone = llm(embeds_BSE, torch.ones(1, 9))
+    alone = llm(embeds_BSE, padded_layout(torch.ones(1, 9)))
     noise = torch.randn(1, 5, llm.dim)
     for parts, mask, where in (
         ((noise, embeds_BSE), [0] * 5 + [1] * 9, slice(5, None)),
         ((embeds_BSE, noise), [1] * 9 + [0] * 5, slice(0, 9)),
     ):
-        padded = llm(torch.cat(parts, dim=1), torch.tensor([mask]))
+        padded = llm(torch.cat(parts, dim=1), padded_layout(torch.tensor([mask])))
         torch.testing.assert_close(padded[:, where], alone, atol=2e-5, rtol=2e-5)
         assert padded.isfinite().all()
     if changes:  # the window is felt: the last position does not see the first (2 layers of 4 reach 6 back)
         moved = embeds_BSE.clone()
         moved[:, 0] += 1
-        torch.testing.assert_close(llm(moved, torch.ones(1, 9))[:, 7:], alone[:, 7:])
-        assert not torch.allclose(llm(moved, torch.ones(1, 9))[:, 1], alone[:, 1])
+        torch.testing.assert_close(llm(moved, padded_layout(torch.ones(1, 9)))[:, 7:], alone[:, 7:])
+        assert not torch.allclose(llm(moved, padded_layout(torch.ones(1, 9)))[:, 1], alone[:, 1])
 
 
 def test_padding_keeps_gradients_finite() -> None:
     llm = build(preset("tiny"))
     embeds_BSE = llm.embed(torch.randint(3, 704, (2, 8)))
     mask_BS = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1], [1] * 8])
-    llm.logits(llm(embeds_BSE, mask_BS)[mask_BS.bool()]).logsumexp(-1).sum().backward()
+    llm.logits(llm(embeds_BSE, padded_layout(mask_BS))[mask_BS.bool()]).logsumexp(-1).sum().backward()
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in llm.parameters())
 
 
 def test_eager_and_sdpa_agree() -> None:
     ids_BS, mask_BS = torch.randint(3, 704, (2, 8)), torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1], [1] * 8])
+    layout = padded_layout(mask_BS)
     one, other = (build(preset("tiny"), attention=name) for name in ("sdpa", "eager"))
-    difference = (one(one.embed(ids_BS), mask_BS) - other(other.embed(ids_BS), mask_BS))[mask_BS.bool()]
+    difference = (one(one.embed(ids_BS), layout) - other(other.embed(ids_BS), layout))[mask_BS.bool()]
     assert difference.abs().max() < 1e-5
 
 
@@ -159,7 +160,7 @@ def test_recomputing_gives_the_same_gradients_from_fewer_kept_tensors(family: st
         embeds_BSE = llm.embed(torch.arange(3, 15)[None]).detach().requires_grad_()
         saved: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x, saved=saved: saved.append(x.numel()) or x, lambda x: x):
-            hidden_BSE = llm(embeds_BSE, torch.ones(1, 12))
+            hidden_BSE = llm(embeds_BSE, padded_layout(torch.ones(1, 12)))
         kept.append(sum(saved))
         torch.manual_seed(1)
         llm.logits(hidden_BSE).square().mean().backward()
@@ -182,7 +183,7 @@ def test_recomputing_changes_nothing_about_generation() -> None:
 
 def test_a_plan_in_four_bits_needs_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with plan():
+    with meta_build():
         llm = REGISTRY.build("llm", {**preset("mistral_7b_instruct"), "quantise": "nf4"})
     assert sum(weight.numel() for weight in llm.parameters()) == 7_241_732_096
 
@@ -233,7 +234,7 @@ def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeyp
     losses = []
     for _ in range(12):
         with torch.autocast(device, torch.bfloat16):
-            logits_BSV = llm.logits(llm(llm.embed(ids_BS), torch.ones(1, 16, device=device)))
+            logits_BSV = llm.logits(llm(llm.embed(ids_BS), padded_layout(torch.ones(1, 16, device=device))))
             loss = torch.nn.functional.cross_entropy(logits_BSV[0, :-1].float(), ids_BS[0, 1:])
         loss.backward()
         optimizer.step()
@@ -252,13 +253,15 @@ def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeyp
 )
 def test_lora_targets_are_the_decoders_linear_layers(family: str, adapted: int) -> None:
     llm = build(preset(family))
-    before = llm.logits(llm(llm.embed(torch.arange(3, 9)[None]), torch.ones(1, 6)))
+    before = llm.logits(llm(llm.embed(torch.arange(3, 9)[None]), padded_layout(torch.ones(1, 6))))
     targets = llm.lora_targets
     inject_adapter_in_model(LoraConfig(r=4, target_modules=targets), llm)
     assert sum(name.endswith("lora_A.default.weight") for name, _ in llm.named_parameters()) == adapted
     assert not any("lm_head" in name for name, _ in llm.named_parameters() if "lora" in name)
     assert llm.lora_targets == targets
-    torch.testing.assert_close(llm.logits(llm(llm.embed(torch.arange(3, 9)[None]), torch.ones(1, 6))), before)
+    torch.testing.assert_close(
+        llm.logits(llm(llm.embed(torch.arange(3, 9)[None]), padded_layout(torch.ones(1, 6)))), before
+    )
 
 
 # -- generation ------------------------------------------------------------------------------------------------------
@@ -292,7 +295,7 @@ def test_generated_tokens_are_the_greedy_ones() -> None:
     ids_BS = torch.randint(3, 704, (1, 6))
     generated = llm.generate(llm.embed(ids_BS), torch.ones(1, 6), max_new_tokens=8, eos_token_id=None)
     for token in generated[0]:
-        hidden_BSE = llm(llm.embed(ids_BS), torch.ones_like(ids_BS))
+        hidden_BSE = llm(llm.embed(ids_BS), padded_layout(torch.ones_like(ids_BS)))
         assert llm.logits(hidden_BSE[:, -1]).argmax() == token
         ids_BS = torch.cat([ids_BS, token[None, None]], dim=1)
 
@@ -315,7 +318,7 @@ def test_generation_says_nothing_and_sampling_is_refused_by_name(capfd: pytest.C
         llm.generate(embeds_BSE, mask_BS, max_new_tokens=3)
         llm.generate(embeds_BSE, mask_BS, max_new_tokens=3, do_sample=True, temperature=0.7, top_p=0.9)
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(ConfigError, match="no setting 'temprature'; did you mean temperature"):
+    with pytest.raises(ConfigError, match=r"no setting 'temprature'\. Did you mean 'temperature'"):
         llm.generate(embeds_BSE, mask_BS, temprature=0.5)
 
 
@@ -357,7 +360,7 @@ def test_a_folder_is_loaded_with_or_without_its_architecture_spelled_out(tmp_pat
     for config in ({"name": "causal_lm"}, preset("tiny")):
         loaded = build(config, source=str(folder), tokenizer="bundled:tiny")
         torch.testing.assert_close(loaded.state_dict(), expected, rtol=0, atol=0)
-    with plan():
+    with meta_build():
         planned = REGISTRY.build("llm", {"name": "causal_lm", "source": str(folder)})
     assert planned.dim == 128 and {weight.device.type for weight in planned.parameters()} == {"meta"}
 
@@ -437,7 +440,7 @@ def test_a_gguf_file_becomes_plain_weights_that_can_be_saved(tmp_path: Path) -> 
     config = {"name": "causal_lm", "source": str(tmp_path), "gguf_file": "tiny.gguf", "tokenizer": "bundled:tiny"}
     loaded = build(config, architecture={**architecture, "bos_token_id": 1})
     ids_BS = torch.arange(3, 20)[None]
-    got = loaded.logits(loaded(loaded.embed(ids_BS), torch.ones(1, 17)))
+    got = loaded.logits(loaded(loaded.embed(ids_BS), padded_layout(torch.ones(1, 17))))
     torch.testing.assert_close(got, original(input_ids=ids_BS).logits, atol=1e-5, rtol=1e-5)
     loaded.lm.save_pretrained(tmp_path / "plain")
     again = build({"name": "causal_lm", "source": str(tmp_path / "plain"), "tokenizer": "bundled:tiny"})
@@ -476,16 +479,19 @@ def write_gguf(gguf: Any, path: Path, model: torch.nn.Module) -> None:
         ({}, "neither a source .* nor an architecture"),
         ({"source": "/nowhere/at/all"}, "llm source '/nowhere/at/all' is a path, and there is no such folder"),
         ({"architecture": {"hidden_size": 8}}, "model_type None, which transformers does not know"),
-        ({"architecture": {"model_type": "mistrall"}}, "did you mean .*mistral"),
-        ({"architecture": {"model_type": "clip_vision_model"}}, "cannot build a clip_vision_model"),
-        ({"architecture": {"model_type": "mistral", "hiden_size": 8}}, "field 'hiden_size'.*did you mean hidden_size"),
+        ({"architecture": {"model_type": "mistrall"}}, "Did you mean .*'mistral'"),
+        ({"architecture": {"model_type": "clip_vision_model"}}, "a clip_vision_model is no language model"),
+        (
+            {"architecture": {"model_type": "mistral", "hiden_size": 8}},
+            "'hiden_size'.*Did you mean 'hidden_size'",
+        ),
         ({"architecture": {"model_type": "mistral", "hidden_size": "wide"}}, "cannot be a mistral"),
         ({"architecture": {"model_type": "gemma2"}}, "gemma2 model changes its logits by final_logit_softcapping"),
         ({"architecture": {"model_type": "mistral"}, "gguf_file": "a.gguf"}, "no source folder to find it in"),
     ],
 )
 def test_configs_that_cannot_work(config: dict[str, Any], message: str) -> None:
-    with plan(), pytest.raises(ConfigError, match=message):
+    with meta_build(), pytest.raises(ConfigError, match=message):
         REGISTRY.build("llm", {"name": "causal_lm", **config})
 
 
@@ -512,7 +518,7 @@ def test_the_tokenizer_is_read_at_its_first_use(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_names_are_checked_when_the_model_is_built(changes: dict[str, Any], message: str) -> None:
-    with plan(), pytest.raises(ConfigError, match=message):
+    with meta_build(), pytest.raises(ConfigError, match=message):
         REGISTRY.build("llm", {**preset("tiny"), **changes})
 
 
@@ -610,3 +616,127 @@ def test_the_small_tokenizer_knows_the_words_of_its_questions() -> None:
     words = "left right up down red green blue yellow square circle triangle one two three four before after beep flash"
     for word in words.split():
         assert len(TINY.encode(" " + word, add_special_tokens=False)) == 1, word
+
+
+# -- settings of a generation ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "samples"),
+    [
+        ({}, False),
+        ({"temperature": 0}, False),
+        ({"temperature": 0, "top_p": 0.5}, False),
+        ({"temperature": 0.7}, True),
+        ({"top_p": 0.9}, True),
+        ({"top_k": 5}, True),
+        ({"do_sample": True}, True),
+        ({"do_sample": False}, False),
+    ],
+)
+def test_sampling_settings_mean_sampling(asked: dict[str, Any], samples: bool) -> None:
+    from vlframe_causal_lm.generation import generation_settings
+
+    config = generation_settings({"max_new_tokens": 7, **asked}, 5, False)
+    assert config.do_sample is samples and config.max_new_tokens == 5
+    if samples:
+        assert all(getattr(config, name) == value for name, value in asked.items())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"do_sample": False, "temperature": 0.5}, "contradict each other"),
+        ({"do_sample": True, "temperature": 0}, "contradict each other"),
+        ({"num_return_sequences": 2}, "num_return_sequences=2 does not give one answer"),
+        ({"return_dict_in_generate": True}, "does not give one answer"),
+        ({"output_scores": True}, "does not give one answer"),
+        ({"max_length": 9}, "use max_new_tokens"),
+        ({"temprature": 1}, "no setting 'temprature'. Did you mean 'temperature'"),
+        ({"top_p": 3.0}, "top_p"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_refused(asked: dict[str, Any], sentence: str) -> None:
+    from vlframe_causal_lm.generation import generation_settings
+
+    with pytest.raises(ConfigError, match=sentence):
+        generation_settings({"max_new_tokens": 7, **asked}, 5, False)
+
+
+# -- what a family can do, on a twin ---------------------------------------------------------------------------------
+
+SIZE = {
+    "vocab_size": 704, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+FOUR_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 12}
+FAMILIES = [
+    ("mistral", SIZE, "sdpa"),
+    ("mistral", {}, "sdpa"),
+    ("qwen2", {}, "sdpa"),
+    ("llama", SIZE, "eager"),
+    ("mixtral", {}, "sdpa"),
+    ("qwen3_moe", {**SIZE, **FOUR_EXPERTS}, "sdpa"),
+    ("gemma3_text", {**SIZE, "head_dim": 12}, "sdpa"),
+    ("phi3", {**SIZE, "pad_token_id": 2}, "sdpa"),
+    ("gpt2", {"vocab_size": 704, "n_embd": 48, "n_layer": 2, "n_head": 4}, "sdpa"),
+    ("bloom", {"vocab_size": 704, "hidden_size": 48, "n_layer": 2, "n_head": 4}, "eager"),
+    ("gpt_oss", {**SIZE, "head_dim": 12, "num_local_experts": 2, "num_experts_per_tok": 1}, "eager"),
+]
+
+
+@pytest.mark.parametrize(("family", "fields", "attention"), FAMILIES)
+def test_families_that_can_do_all(family: str, fields: dict[str, Any], attention: str) -> None:
+    from vlframe_causal_lm.architecture import resolve
+    from vlframe_causal_lm.probe import check_abilities
+
+    before = torch.random.get_rng_state()
+    check_abilities(resolve(None, {"model_type": family, **fields}, None), attention)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("llama4_text", {**SIZE, "head_dim": 12, "num_local_experts": 2, "intermediate_size_mlp": 64}),
+        (
+            "falcon_h1",
+            {**SIZE, "mamba_n_heads": 6, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_d_ssm": 96},
+        ),
+    ],
+)
+def test_families_that_cannot_are_refused(family: str, fields: dict[str, Any]) -> None:
+    from vlframe_causal_lm.architecture import resolve
+    from vlframe_causal_lm.probe import check_abilities
+
+    with pytest.raises(ConfigError, match=f"a {family} model cannot be used with eager attention: .*take another"):
+        check_abilities(resolve(None, {"model_type": family, **fields}, None), "eager")
+
+
+TINY_STATES = {"vocab_size": 704, "hidden_size": 48, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model_type": "rwkv", **TINY_STATES}, "for a rwkv model .*with eager attention padding on the left"),
+        (
+            {"model_type": "xlnet", "vocab_size": 704, "d_model": 48, "n_layer": 2, "n_head": 4, "d_inner": 64},
+            "no sdpa attention for a xlnet .*with eager attention padding on either side fails",
+        ),
+        ({"model_type": "xlm"}, "no sdpa attention for a xlm model in transformers$"),
+        ({"model_type": "bloom", **FAMILIES[9][1]}, r"for a bloom model in transformers; llm.attention=eager does it"),
+        (
+            {"model_type": "deepseek_v3", **SIZE, "qk_rope_head_dim": 8, "kv_lora_rank": 8, "v_head_dim": 8},
+            r"its own numbers do not fit one another \(.*size.*\); correct llm.architecture",
+        ),
+        ({"model_type": "t5"}, "a t5 is an encoder-decoder model, .*a causal language model.*mistral"),
+        ({"model_type": "whisper"}, "a whisper is an encoder-decoder model"),
+        ({"model_type": "qwen2_vl"}, "a qwen2_vl is a vision-language model, .*a causal language model.*mistral"),
+        ({"model_type": "llava"}, "a llava is a vision-language model, .*take the llama inside it"),
+        ({"model_type": "vit"}, "a vit is no language model that writes text"),
+    ],
+)
+def test_a_refusal_says_what_the_model_is_and_advises_only_what_was_tried(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message), meta_build():
+        build({"name": "causal_lm", "architecture": fields, "tokenizer": "bundled:tiny", "context": 64})

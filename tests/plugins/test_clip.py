@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
@@ -17,8 +16,9 @@ from vlframe_clip.clip import Clip
 from vlframe_clip.siglip import Siglip
 
 from vlframe import ConfigError, WeightsError, load_strict
-from vlframe.contracts import plan
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT / "tests" / "recordings" / "encoders"
@@ -35,14 +35,12 @@ FULL = {"clip": (CLIPVisionConfig, CLIPVisionModel), "siglip": (SiglipVisionConf
 
 
 def build(name: str, **changes: Any) -> torch.nn.Module:
-    params = {"source": None, "architecture": SMALL, "layer": -2, "select": "patch", "fit": "squash"}
+    params = {"source": None, "architecture": SMALL, "layer": -2, "select": "patch", "resize": "squash"}
     return CLASSES[name](**(params | changes)).eval()
 
 
 def preset(name: str) -> dict[str, Any]:
-    config = OmegaConf.load(ROOT / "conf" / "encoder" / f"{name}.yaml")
-    row = config.pop("defaults")[0]
-    return {"name": row, **OmegaConf.to_container(config)}
+    return read_preset("encoder", name, Registry.installed())
 
 
 def save_full(name: str, folder: Path) -> torch.nn.Module:
@@ -75,7 +73,7 @@ def test_features_equal_the_official_tower(name: str) -> None:
         load_strict(encoder, {key: value for key, value in weights.items() if key in ours}, "recording")
         with torch.no_grad():
             found_BTHWD = encoder(recorded["pixels"][None])
-        grid = encoder.grid(3)
+        grid = encoder.grid(3, 48, 48)
         assert found_BTHWD.shape == (1, 3, grid.height, grid.width, 64 if name == "clip" else 72)
         torch.testing.assert_close(found_BTHWD.flatten(2, 3)[0], features_TPD, atol=5e-6, rtol=1e-5)
 
@@ -160,7 +158,7 @@ def test_a_source_that_disagrees_is_named_field_by_field(tmp_path: Path) -> None
     [
         ("siglip", {"select": "cls_patch"}, "has no class token"),
         ("clip", {"select": "cls"}, "select is 'cls'; it can be patch or cls_patch"),
-        ("clip", {"fit": "stretch"}, "crop, squash, pad"),
+        ("clip", {"resize": "stretch"}, "crop, squash, pad"),
         ("clip", {"layer": 4}, "3 blocks have hidden states -4 to 3"),
         ("clip", {"architecture": {}}, "architecture is empty"),
         ("clip", {"architecture": SMALL | {"hiden_size": 3}}, "hiden_size, which CLIPVisionConfig does not know"),
@@ -191,7 +189,7 @@ def test_the_grid_is_the_shape_of_the_features(name: str, size: int, patch: int,
     encoder = build(name, architecture=architecture, select=select, layer=-1).to(torch.bfloat16)
     with torch.no_grad():
         features = encoder(torch.randn(2, frames, 3, size, size))
-    grid = encoder.grid(frames)
+    grid = encoder.grid(frames, 48, 48)
     assert features.shape == (2, grid.frames, grid.height, grid.width, encoder.dim)
     assert grid.sequence == (select == "cls_patch")
     assert features.dtype == torch.bfloat16
@@ -212,7 +210,7 @@ def test_presets_are_planned_without_a_file(
     name: str, dim: int, grid: str, blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry, config = Registry.installed(), preset(name)
-    with plan():
+    with meta_build():
         registry.build("encoder", config)  # the first time imports what it needs
 
         def refuse(*args: Any, **kwargs: Any) -> None:
@@ -221,7 +219,7 @@ def test_presets_are_planned_without_a_file(
         monkeypatch.setattr(builtins, "open", refuse)
         monkeypatch.setattr("socket.socket.connect", refuse)
         encoder = registry.build("encoder", config)
-    assert (encoder.dim, str(encoder.grid(8)), len(encoder.encoder.layers)) == (dim, grid, blocks)
+    assert (encoder.dim, str(encoder.grid(8, 48, 48)), len(encoder.encoder.layers)) == (dim, grid, blocks)
     assert all(parameter.is_meta for parameter in encoder.parameters())
 
 
@@ -230,5 +228,5 @@ def test_pixels_are_those_of_the_published_processors() -> None:
     assert (clip.size, clip.mean[0], clip.std[2], clip.resampling) == (30, 0.48145466, 0.27577711, "bicubic")
     assert (siglip.mean, siglip.std, siglip.resampling) == ((0.5,) * 3, (0.5,) * 3, "bicubic")
     registry = Registry.installed()
-    fits = {name: registry.check("encoder", {"name": name})["fit"] for name in CLASSES}
+    fits = {name: registry.check("encoder", {"name": name})["resize"] for name in CLASSES}
     assert fits == {"clip": "crop", "siglip": "squash"}

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from vlframe_conversations import vlframe_components
 from vlframe_conversations.dataset import Conversations
 from vlframe_conversations.manifest import Manifest
 
-from vlframe import ConfigError, DataError, Entry, Media, Part, Sample, Turn
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry
+from vlframe import ConfigError, DataError, Entry, FrameList, Media, Sample, Subset, Turn
+from vlframe.registry.discovery import Plugin
+from vlframe.registry.registry import Registry
 
 MEDIA = Path(os.environ.get("VLFRAME_TEST_MEDIA", Path(__file__).parents[3] / "shared" / "media"))
 REGISTRY = Registry([Plugin("tests:conversations", "tests", "0", tuple(vlframe_components()))])
@@ -144,7 +145,7 @@ def test_mixture(tmp_path: Path) -> None:
     second = write(other, json.dumps([llava("<video>", video="v.mp4")]), name="second.json")
     sources = [{"path": str(first), "weight": 3}, {"path": str(second), "media_root": "/films"}]
     data = conversations(mixture=sources)
-    assert data.parts == [Part(0, 2, 3.0), Part(2, 3, 1.0)]
+    assert data.subsets == [Subset(0, 2, 3.0), Subset(2, 3, 1.0)]
     assert [data[index].id for index in range(len(data))] == ["first/1", "first/2", "second/1"]
     assert data[2].media[0].path == Path("/films/v.mp4")
     assert pickle.loads(pickle.dumps(data))[-1] == data[2]
@@ -162,12 +163,12 @@ def test_each_manifest_of_a_mixture_may_be_heard_or_not(tmp_path: Path) -> None:
 
 
 def test_one_file_is_one_part(tmp_path: Path) -> None:
-    assert conversations(write(tmp_path, llava("1"), llava("2"))).parts == [Part(0, 2)]
+    assert conversations(write(tmp_path, llava("1"), llava("2"))).subsets == [Subset(0, 2)]
 
 
 # --- any manifest that is written is read back ---
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda text: "<" not in text)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda text: not {*"<\\"} & {*text})
 names = st.text("abcé語 .-_", min_size=1, max_size=8).map(lambda name: f"clips/{name}x.mp4")
 
 
@@ -229,10 +230,10 @@ def test_any_row_is_a_sample_or_a_data_error(tmp_path: Path, row: dict[str, Any]
 def test_tags_and_files_must_agree(tmp_path: Path) -> None:
     message = refused(tmp_path, llava("Hi"), llava("Why?", id="q2", video="a.mp4"))
     assert "rows.jsonl, line 2, sample 'q2'" in message
-    assert "0 <video> tag(s) and 'video' names 1 file(s)" in message
-    assert "2 <image> tag(s) and 'images' names 1" in refused(tmp_path, messages("<image><image>", images=["a.png"]))
-    assert "1 <audio> tag(s) and 'audio' names 0" in refused(tmp_path, llava("<audio>What?"))
-    assert "1 <audio> tag(s) and 'audio' names 2" in refused(tmp_path, llava("<video><video><audio>", video=["a", "b"]))
+    assert "0 <video> tag(s) and the row names 1 file(s)" in message
+    assert "2 <image> tag(s) and the row names 1" in refused(tmp_path, messages("<image><image>", images=["a.png"]))
+    assert "has the tag <audio>, and the row names no media file" in refused(tmp_path, llava("<audio>What?"))
+    assert "1 <audio> tag(s) and the row names 2" in refused(tmp_path, llava("<video><video><audio>", video=["a", "b"]))
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "clips/../../x.mp4", ".", "clips/.."])
@@ -257,12 +258,22 @@ def test_unknown_fields_are_named_with_the_way_out(tmp_path: Path) -> None:
         ({**llava("Hi"), **messages("Hi")}, "either 'conversations' or 'messages'"),
         ({"messages": []}, "a list of turns"),
         ({"messages": ["Hi"]}, "turn 1: expected a JSON object"),
-        ({"messages": [{"role": "user", "content": ["Hi"]}]}, "'content' is text"),
-        ({"messages": [{"role": "tool", "content": "Hi"}]}, "'role' is 'tool'; it is one of human, user"),
+        ({"messages": [{"role": "user", "content": ["Hi"]}]}, "a part is an object with a 'type'"),
+        ({"messages": [{"role": "user", "content": 3}]}, "'content' is text, or a list of parts"),
+        ({"messages": [{"role": "tool", "content": "Hi"}]}, "'role' is 'tool'; turns of tools are not read"),
+        ({"messages": [{"role": "bot", "content": "Hi"}]}, "'role' is 'bot'; it is one of human, user"),
         ({"messages": [{"role": "assistant", "content": "Hi"}]}, "the user first"),
         ({"messages": [{"role": "user", "content": "Hi"}] * 2}, "take turns"),
         ({"messages": [{"role": "system", "content": "Hi"}]}, "take turns"),
-        (llava(video=""), "named by a path"),
+        (llava(video=""), "the row names no media file"),
+        (llava(video="https://x.org/a.mp4"), "is an address, and nothing is fetched"),
+        (llava(video={"bytes": "AAAA", "path": None}), "holds the file itself ('bytes')"),
+        (llava(video=[{"bytes": "AAAA", "path": "a.mp4"}]), "write the bytes into a file"),
+        (llava("<image>", image={"bytes": "AAAA"}), "holds the file itself ('bytes')"),
+        (llava(video="clips\\a.mp4"), "has backslashes, which are written /"),
+        (llava("Hi", answer=["a", 3]), "'answer' is a text or a list of texts that are all right"),
+        (llava("Hi", answer=[]), "'answer' is a text or a list of texts that are all right, not []"),
+        (llava("Hi", answer=1, options=["a", "b"]), "write the letter, A to B, or the option's text"),
         (llava(video={"path": "a.mp4", "stop": 2}), "unknown field(s) stop"),
         (llava(video={"start": 2}), "named by a path, not None"),
         (llava(video={"path": "a.mp4", "start": 2, "end": 2}), "not after its start"),
@@ -310,6 +321,77 @@ def test_broken_files_are_refused_at_once(tmp_path: Path, text: str, reason: str
     with pytest.raises(DataError) as caught:
         conversations(write(tmp_path, text))
     assert reason in str(caught.value)
+
+
+ROWS = json.dumps([{"id": "a"}])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\0\0\0\x18ftypisom", "is an MP4 or MOV file, and manifests are JSON text that names such files"),
+        (b"\x1aE\xdf\xa3", "is a Matroska or WebM file"), (b"\x89PNG\r\n\x1a\n", "is a PNG picture"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG picture"), (b"RIFF\0\0\0\0WAVE", "is an AVI or WAV file"),
+        (b"PK\x03\x04", "is a zip archive"), (b"7z\xbc\xaf\x27\x1c", "is an archive"),
+        (b"\0" * 257 + b"ustar", "is a tar archive"), (b"\x93NUMPY", "is an array file"), (b"\x7fELF\0\1", "is binary"),
+        (b"\0\1\2\3", "is binary"), (ROWS.encode("utf-16"), "is UTF-16"), (ROWS.encode("utf-16-le"), "is UTF-16"),
+        (ROWS.encode("utf-16-be"), "is UTF-16"), (ROWS.encode("utf-32"), "is UTF-16 or UTF-32"),
+        (ROWS.encode("utf-32-be"), "is UTF-16 or UTF-32"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "yoga.mp4").write_bytes(content)
+    with pytest.raises(DataError, match=f"the manifest .*yoga.mp4 {reason}"):
+        conversations(tmp_path / "yoga.mp4")
+
+
+ROW = llava("Hi")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (json.dumps({"data": [ROW]}), "one object with its rows in the list 'data'"),
+        (json.dumps({"info": {}, "annotations": [ROW, ROW]}, indent=1), "jq -c '.[\"annotations\"][]' rows.json"),
+        (json.dumps({"a": ROW, "b": ROW}), "one object whose values are rows"),
+        (json.dumps(ROW, indent=1), "one row over several lines; write it on one line"),
+        ("<!DOCTYPE html><html>404</html>", "is a web page"),
+        ("<?xml version='1.0'?><Error>NoSuchKey</Error>", "is XML text"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n", "is a Git LFS pointer"),
+        ("video,question,answer\na.mp4,What?,red\n", "is a table by its first line ('video,question,answer')"),
+        ("\ufeffvideo\tquestion\na.mp4\tWhat?\n", "is a table by its first line"),
+        (pickle.dumps([ROW]), "is a pickle"),
+        (b"ARROW1\0\0", "is an Arrow file"),
+        (b"PAR1\x15", "is a Parquet file"),
+        (bytes(600), "begins with zeros"),
+        (bytes(257) + b"ustar\0", "is a tar archive"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_named(tmp_path: Path, content: str | bytes, reason: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        conversations(path)
+    assert reason in str(caught.value)
+
+
+def test_one_row_alone_and_a_hub_row_with_its_path_are_read(tmp_path: Path) -> None:
+    (sample,) = conversations(write(tmp_path, llava(video={"bytes": None, "path": "a.mp4"})))
+    assert sample.media == (Media("video", tmp_path / "a.mp4"),)
+
+
+def test_a_list_of_one_picture_is_a_clip_of_one_frame_and_of_an_animation_the_animation(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (8, 6))
+    for name in ("one.jpg", "one.png", "one.gif"):
+        picture.save(tmp_path / name)
+        (sample,) = conversations(write(tmp_path, llava(video=[name])))
+        assert sample.media == (Media("video", FrameList([tmp_path / name])),)
+        (sample,) = conversations(write(tmp_path, llava(video=name)))
+        assert sample.media == (Media("video", tmp_path / name),)
+    picture.save(tmp_path / "moves.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
+    for name in ("moves.gif", "a.mp4"):
+        (sample,) = conversations(write(tmp_path, llava(video=[name])))
+        assert sample.media == (Media("video", tmp_path / name),)
 
 
 def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
@@ -392,7 +474,7 @@ def problems(folder: Path, text: str | bytes) -> list[tuple[str, str, str]]:
 
 
 def entries_of(**params: Any) -> Iterator[Entry]:
-    values = REGISTRY.check("dataset", {"name": "conversations", **params})
+    values = dict(REGISTRY.check("dataset", {"name": "conversations", **params}))
     del values["name"]
     return Conversations.entries(**values)
 

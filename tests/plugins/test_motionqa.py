@@ -208,11 +208,35 @@ def test_weights_say_how_often_a_category_is_drawn(written: MotionQA) -> None:
         questions=ALL,
         weights={"order": 3.0, "shape": 0.0},
     )
-    assert written.parts is None
-    names = [{data[index].category for index in range(part.start, part.stop)} for part in data.parts]
+    assert written.subsets is None
+    names = [{data[index].category for index in range(part.start, part.stop)} for part in data.subsets]
     assert names == [{category} for category in ALL]
-    assert [part.weight for part in data.parts] == [{"order": 3.0, "shape": 0.0}.get(name, 1.0) for name in ALL]
-    assert sum(part.stop - part.start for part in data.parts) == len(data)
+    assert [part.weight for part in data.subsets] == [{"order": 3.0, "shape": 0.0}.get(name, 1.0) for name in ALL]
+    assert sum(part.stop - part.start for part in data.subsets) == len(data)
+
+
+def test_other_questions_follow_where_the_clip_answers_them(tmp_path: Path) -> None:
+    data = make(tmp_path / "clips", clips=8, also=["shape", "count"])
+    plain = make(tmp_path / "clips", clips=8)
+    followers = {
+        "direction": ["shape"],
+        "shape": ["count"],
+        "count": ["shape"],
+        "colour": ["shape", "count"],
+        "order": [],
+    }
+    met = set()
+    for index in range(len(data)):
+        sample, alone = data[index], plain[index]
+        assert (sample.id, sample.answer, sample.media) == (alone.id, alone.answer, alone.media)
+        assert sample.turns[:2] == alone.turns  # the question that the sample is named by comes first
+        answers = data.clips[int(sample.id.split("/")[2])].scene.answers()
+        expected = [name for name in followers[sample.category] if name in answers]
+        met.add((sample.category, *expected))
+        asked = [QUESTIONS[name].text for name in expected]
+        assert [turn.text for turn in sample.turns[2::2]] == asked
+        assert [turn.text for turn in sample.turns[3::2]] == [answers[name] for name in expected]
+    assert len(met) == 7  # colour and shape are asked about clips with a count and clips without
 
 
 # What is in the files
@@ -423,7 +447,7 @@ from vlframe_motionqa.dataset import MotionQA
 print("ready", flush=True)
 sys.stdin.readline()
 data = MotionQA(split="train", clips=40, questions=["count"], size=64, seconds=2.0, fps=8, seed=0, travel=0.3,
-                folder={str(tmp_path / "clips")!r}, weights={{}})
+                folder={str(tmp_path / "clips")!r}, weights={{}}, also=[])
 for sample in map(data.__getitem__, range(len(data))):
     with av.open(str(sample.media[0].path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 16
@@ -463,6 +487,9 @@ def test_a_folder_made_with_other_parameters_is_refused(tmp_path: Path) -> None:
         ({"clips": 0}, "at least 1"),
         ({"questions": ["direction", "smell"]}, "'smell'; there are direction, shape"),
         ({"questions": []}, "questions is empty"),
+        ({"questions": ["direction", "shape"], "also": ["count"]}, "need no sound: direction, shape"),
+        ({"questions": ["sound", "flash"], "also": ["sound"]}, "need no sound: flash"),
+        ({"split": "validation", "also": ["shape"]}, "set split to train, or also to"),
         ({"size": 65}, "even number"),
         ({"size": 4096}, "48 to 256"),
         ({"fps": 0}, "fps is 0"),

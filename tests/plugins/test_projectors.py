@@ -7,16 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from vlframe_projectors import vlframe_components
 
 from vlframe import ConfigError, VideoGrid, load_strict
-from vlframe.contracts import plan
-from vlframe.folders import conf_folder
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.discovery import Plugin
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "connectors"
 REGISTRY = Registry([Plugin("projectors", "vlframe", "0", tuple(vlframe_components()))])
@@ -120,7 +119,7 @@ def test_impossible_parameters_are_refused(name: str, values: dict, message: str
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "pool"])
 def test_a_plan_needs_no_memory(name: str) -> None:
-    with plan():
+    with meta_build():
         connector = build(name, in_dim=1024, out_dim=4096)
         tokens = connector(torch.empty(1, 8, 24, 24, 1024))
     assert all(parameter.is_meta for parameter in connector.parameters())
@@ -128,5 +127,5 @@ def test_a_plan_needs_no_memory(name: str) -> None:
 
 
 def test_the_tiny_preset_of_pool() -> None:
-    values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "connector" / "pool_tiny.yaml"))
-    assert build(values.pop("defaults")[0], **values).tokens(VideoGrid(8, 6, 6)) == 16
+    values = read_preset("connector", "pool_tiny", Registry.installed())
+    assert build(values.pop("name"), **values).tokens(VideoGrid(8, 6, 6)) == 16

@@ -8,16 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from vlframe_qformer import vlframe_components
 
 from vlframe import ConfigError, VideoGrid, load_strict
-from vlframe.contracts import plan
-from vlframe.folders import conf_folder
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.discovery import Plugin
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "connectors"
 REGISTRY = Registry([Plugin("qformer", "vlframe", "0", tuple(vlframe_components()))])
@@ -66,9 +65,14 @@ def test_queries_read_an_image_as_in_blip2() -> None:
     torch.testing.assert_close(connector(features), recording["out/language_projection"], atol=2e-5, rtol=1e-4)
 
 
+def videollama() -> dict[str, torch.Tensor]:
+    recording = load_file(RECORDINGS.with_name("prior") / "videollama_visual_branch.safetensors")
+    return {name.removeprefix("w/"): value for name, value in recording.items() if "position_ids" not in name}
+
+
 @torch.no_grad()
 def test_every_frame_is_read_as_in_videollama() -> None:
-    recording = load_file(RECORDINGS / "videollama_visual_branch.safetensors")
+    recording = videollama()
     connector = build(
         in_dim=44, out_dim=48, queries=6, depth=4, width=48, heads=4, intermediate=96, cross_attention_frequency=2,
         per_frame=True, frame_position=False,
@@ -82,7 +86,7 @@ def test_every_frame_is_read_as_in_videollama() -> None:
 
 @torch.no_grad()
 def test_all_frames_are_read_together_as_in_videollama() -> None:
-    recording = load_file(RECORDINGS / "videollama_visual_branch.safetensors")
+    recording = videollama()
     connector = build(in_dim=48, out_dim=40, queries=5, depth=2, width=48, heads=4, intermediate=96)
     connector.ln_vision = nn.Identity()  # the video Q-Former reads the frame Q-Former, without a norm between
     load_strict(connector, convert(recording, "video_Qformer", OURS_OF_VIDEO), "videollama_visual_branch")
@@ -156,9 +160,9 @@ def test_more_frames_than_positions_says_what_to_change() -> None:
     ("preset", "tokens"), [("qformer_tiny", 8), ("qformer_blip2", 8 * 32), ("qformer_videollama", 32)]
 )
 def test_presets_build_and_count(preset: str, tokens: int) -> None:
-    values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "connector" / f"{preset}.yaml"))
-    assert values.pop("defaults")[0] == "qformer"
-    with plan():
+    values = read_preset("connector", preset, Registry.installed())
+    assert values.pop("name") == "qformer"
+    with meta_build():
         connector = build(in_dim=1408, out_dim=4096, **values)
         made = connector(torch.empty(1, 8, 1, 257, 1408))
     assert all(parameter.is_meta for parameter in connector.parameters())
@@ -166,8 +170,8 @@ def test_presets_build_and_count(preset: str, tokens: int) -> None:
 
 
 def test_blip2s_numbers_give_its_size() -> None:
-    values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "connector" / "qformer_blip2.yaml"))
-    del values["defaults"]
-    with plan():
+    values = read_preset("connector", "qformer_blip2", Registry.installed())
+    del values["name"]
+    with meta_build():
         connector = build(in_dim=1408, out_dim=4096, **values)
     assert sum(parameter.numel() for parameter in connector.qformer.parameters()) == pytest.approx(105.1e6, rel=1e-3)

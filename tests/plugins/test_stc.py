@@ -7,16 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
 from vlframe_stc import vlframe_components
 
 from vlframe import ConfigError, VideoGrid, load_strict
-from vlframe.contracts import plan
-from vlframe.folders import conf_folder
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.discovery import Plugin
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "connectors"
 REGISTRY = Registry([Plugin("stc", "vlframe", "0", tuple(vlframe_components()))])
@@ -177,7 +176,7 @@ def test_impossible_parameters_are_refused(values: dict, message: str) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_plan_needs_no_memory(name: str) -> None:
-    with plan():
+    with meta_build():
         connector = build(name, in_dim=1024, out_dim=4096)
         tokens = connector(torch.empty(1, 8, 24, 24, 1024))
     assert all(parameter.is_meta for parameter in connector.parameters())
@@ -186,6 +185,6 @@ def test_a_plan_needs_no_memory(name: str) -> None:
 
 @pytest.mark.parametrize("preset", ["stc_tiny", "stc_v35_tiny", "stp_tiny"])
 def test_presets_inherit_their_row(preset: str) -> None:
-    values = OmegaConf.to_container(OmegaConf.load(conf_folder() / "connector" / f"{preset}.yaml"))
-    row = values.pop("defaults")[0]
+    values = read_preset("connector", preset, Registry.installed())
+    row = values.pop("name")
     assert build(row, **values).tokens(VideoGrid(8, 6, 6)) == build(row).tokens(VideoGrid(8, 6, 6))

@@ -10,20 +10,20 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from vlframe_timm.encoder import Timm
 
 from vlframe import ConfigError, WeightsError
-from vlframe.contracts import plan
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 CONVOLUTIONAL, TRANSFORMER = "test_efficientnet", "test_vit"
 
 
 def build(model: str, **changes: Any) -> Timm:
-    return Timm(**({"model": model, "source": None, "level": None, "size": None, "fit": "crop"} | changes)).eval()
+    return Timm(**({"model": model, "source": None, "level": None, "size": None, "resize": "crop"} | changes)).eval()
 
 
 @settings(max_examples=10, deadline=None)
@@ -37,7 +37,7 @@ def test_the_grid_is_the_shape_of_the_features(model: str, level: int | None, si
     encoder = build(model, level=level, size=size).to(torch.bfloat16)
     with torch.no_grad():
         features = encoder(torch.randn(2, frames, 3, encoder.pixels.size, encoder.pixels.size))
-    grid = encoder.grid(frames)
+    grid = encoder.grid(frames, 48, 48)
     assert features.shape == (2, frames, grid.height, grid.width, encoder.dim)
     assert features.dtype == torch.bfloat16
     assert encoder.pixels.size == size or size is None
@@ -70,10 +70,10 @@ def test_final_features_lie_where_the_model_puts_them(model: str, tmp_path: Path
     ],
 )
 def test_every_layout_becomes_a_grid(model: str, dim: int, grid: str) -> None:
-    with plan():
+    with meta_build():
         encoder = build(model)
         features = encoder(torch.empty(1, 2, 3, 224, 224))
-    assert (encoder.dim, str(encoder.grid(2))) == (dim, grid)
+    assert (encoder.dim, str(encoder.grid(2, 48, 48))) == (dim, grid)
     assert "x".join(map(str, features.shape[1:])) == f"{grid}x{dim}"
 
 
@@ -139,10 +139,10 @@ def test_loading_is_strict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "mobilenetv2_1000"}, "timm has no model 'mobilenetv2_1000'; near are .*mobilenetv2_100"),
+        ({"model": "mobilenetv2_1000"}, "timm has no model 'mobilenetv2_1000'. Did you mean .*'mobilenetv2_100'"),
         ({"level": 9}, "has no level 9"),
         ({"model": TRANSFORMER, "size": 100}, "size=100"),
-        ({"fit": "stretch"}, "crop, squash, pad"),
+        ({"resize": "stretch"}, "crop, squash, pad"),
     ],
 )
 def test_impossible_parameters_are_explained(changes: dict[str, Any], message: str) -> None:
@@ -168,10 +168,9 @@ def test_frozen_batch_norms_stay_as_they_are() -> None:
     [("mobilenet_v2", 1280, "8x7x7"), ("dinov2_b_224", 768, "8x16x16"), ("timm_tiny", 256, "8x5x5")],
 )
 def test_presets_are_planned_without_a_file(name: str, dim: int, grid: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = OmegaConf.load(ROOT / "conf" / "encoder" / f"{name}.yaml")
-    config["name"] = config.pop("defaults")[0]
     registry = Registry.installed()
-    with plan():
+    config = read_preset("encoder", name, registry)
+    with meta_build():
         registry.build("encoder", config)  # the first time imports what it needs
 
         def refuse(*args: Any, **kwargs: Any) -> None:
@@ -180,5 +179,5 @@ def test_presets_are_planned_without_a_file(name: str, dim: int, grid: str, monk
         monkeypatch.setattr(builtins, "open", refuse)
         monkeypatch.setattr("socket.socket.connect", refuse)
         encoder = registry.build("encoder", config)
-    assert (encoder.dim, str(encoder.grid(8))) == (dim, grid)
+    assert (encoder.dim, str(encoder.grid(8, 48, 48))) == (dim, grid)
     assert all(parameter.is_meta for parameter in encoder.parameters())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from vlframe_vit_tiny.encoder import VitTiny
 
 from vlframe import ConfigError
-from vlframe.contracts import plan
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.registry import Registry
 
 
 def build(**changes: Any) -> VitTiny:
@@ -29,7 +29,7 @@ def build(**changes: Any) -> VitTiny:
 def test_the_grid_is_the_shape_of_the_features(side: int, patch: int, heads: int, depth: int, frames: int) -> None:
     encoder = build(size=side * patch, patch=patch, heads=heads, dim=8 * heads, depth=depth).to(torch.bfloat16)
     features = encoder(torch.randn(2, frames, 3, side * patch, side * patch))
-    grid = encoder.grid(frames)
+    grid = encoder.grid(frames, 48, 48)
     assert features.shape == (2, frames, grid.height, grid.width, encoder.dim)
     assert features.dtype == torch.bfloat16
 
@@ -78,7 +78,11 @@ def test_impossible_sizes_are_explained(changes: dict[str, Any], message: str) -
 
 
 def test_the_row_is_planned() -> None:
-    with plan():
+    with meta_build():
         encoder = Registry.installed().build("encoder", {"name": "vit_tiny"})
-    assert (str(encoder.grid(8)), encoder.pixels.fit, encoder.pixels.resampling) == ("8x6x6", "squash", "bilinear")
+    assert (str(encoder.grid(8, 48, 48)), encoder.pixels.resize, encoder.pixels.resampling) == (
+        "8x6x6",
+        "squash",
+        "bilinear",
+    )
     assert all(parameter.is_meta for parameter in encoder.parameters())

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from vlframe_whisper.encoder import Whisper
 from vlframe_whisper.log_mel import LogMel
 
 from vlframe import ConfigError, WeightsError
-from vlframe.contracts import plan
-from vlframe.registry import Registry
+from vlframe.contracts.meta import meta_build
+from vlframe.registry.presets import read_preset
+from vlframe.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -119,7 +119,7 @@ def test_a_missing_weight_is_an_error(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.encoder.layers.1.fc1.bias"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WeightsError, match=r"lacks 1 weights of Whisper's encoder: layers\.1\.fc1\.bias"):
+    with pytest.raises(WeightsError, match=r"lacks 1 weights of WhisperEncoder: layers\.1\.fc1\.bias"):
         build(source=str(tmp_path))
 
 
@@ -135,7 +135,7 @@ def test_a_source_that_disagrees_is_named_field_by_field(tmp_path: Path) -> None
     [
         ({"architecture": {}}, "architecture is empty"),
         ({"architecture": {"depth": 3}}, "depth, which WhisperConfig does not know"),
-        ({"seconds": 3.0}, "seconds is 3.0; this Whisper hears 0.02 to 2"),
+        ({"seconds": 3.0}, "seconds is 3.0; this Whisper takes 0.02 to 2"),
         ({"seconds": 0.0}, "seconds is 0.0"),
     ],
 )
@@ -148,10 +148,9 @@ def test_impossible_parameters_are_explained(changes: dict[str, Any], message: s
 def test_presets_are_planned_without_a_file(
     name: str, dim: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = OmegaConf.load(ROOT / "conf" / "audio_encoder" / f"{name}.yaml")
-    config["name"] = config.pop("defaults")[0]
     registry = Registry.installed()
-    with plan():
+    config = read_preset("audio_encoder", name, registry)
+    with meta_build():
         registry.build("audio_encoder", config)  # the first time imports what it needs
 
         def refuse(*args: Any, **kwargs: Any) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlframe.app import compose
+from vlframe.composer.compose import compose
 
 
 @pytest.mark.parametrize(

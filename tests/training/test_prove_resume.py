@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from helpers.runs import manifest, training
-from omegaconf import OmegaConf
 
 from vlframe.cli import main
-from vlframe.training import prove
+from vlframe.training import prove_resume as prove
 
 LORA = ["stages.main.llm.train=lora", "stages.main.llm.lora.dropout=0.2", "stages.main.llm.lora.rank=2"]
 
@@ -17,7 +16,11 @@ LORA = ["stages.main.llm.train=lora", "stages.main.llm.lora.dropout=0.2", "stage
     ("words", "steps", "cut"),
     [
         (["stages.main.batch_size=4"], 6, "4"),  # in the middle of an epoch: 6 samples, 4 at a time
-        (["stages.main.accumulate=4", "loader.workers=2"], 5, "2.5"),  # killed inside an accumulation window
+        (
+            ["stages.main.accumulate_grad_batches=4", "loader.workers=2"],
+            5,
+            "2.5",
+        ),  # killed inside an accumulation window
         ([*LORA, "loader.workers=2"], 5, "3"),
         (["+stage@stages.second=tune", "stages.second.steps=1", "stages.second.batch_size=2"], 6, "3"),  # at a border
     ],
@@ -47,7 +50,7 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
     assert prove._row("x", same, {"a": 1, "b": 3}) == {"what": "x", "compared": 2, "different": 1, "first": "b"}
     assert prove._row("x", same, {"a": 1})["different"] == 1
     rows = [{"stage": "s", "batch": 0, "samples": ["a"], "sha256": digest} for digest in ("1", "2")]
-    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml({}))
+    (tmp_path / "config.yaml").write_text("{}\n")
     (tmp_path / "batches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = prove._batches(prove.RunFolder.open(tmp_path))
     assert found == {"s/0": ("drawn differently", "s/0")}

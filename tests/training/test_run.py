@@ -12,10 +12,11 @@ from helpers.processes import vlframe
 from helpers.runs import manifest, only_run, training, weights
 from safetensors.torch import load_file
 
-from vlframe.app import compose, open_registry
+from vlframe.composer.compose import compose, open_registry
+from vlframe.errors import TrainingError
+from vlframe.inference.pipeline import load_run
 from vlframe.runs.checkpoint import checkpoints, latest
 from vlframe.runs.folder import RunFolder
-from vlframe.runs.session import load_run
 from vlframe.training.run import train
 
 
@@ -38,7 +39,7 @@ def test_a_run_leaves_everything_that_is_needed_to_repeat_it(tmp_path: Path) -> 
     names = {path.name for path in run.path.iterdir()}
     assert names >= {
         "config.yaml", "versions.json", "metrics.csv", "metrics.json", "predictions.jsonl", "parameters.json",
-        "checkpoints", "run.log",
+        "checkpoints", "run.log", "scores.json", "outcome.json",
     }  # fmt: skip
     versions = json.loads(run.versions.read_text())
     assert versions["packages"]["torch"] and versions["plugins"]["vlframe:stc"]
@@ -79,9 +80,9 @@ def test_checkpoints_are_parts_without_pickled_code(tmp_path: Path) -> None:
 def test_a_resumed_run_ends_where_a_straight_one_does(tmp_path: Path, workers: int) -> None:
     """Bit for bit: weights, optimizer, and the metrics of every step, across an epoch's border and with dropout on."""
     arguments = training(
-        manifest(tmp_path), f"loader.workers={workers}", "stages.main.accumulate=2", "stages.main.warmup_ratio=0.5",
-        "stages.main.llm.lora.dropout=0.1", "stages.main.llm.train=lora", "trainer.checkpoint_every=2",
-        "trainer.keep_checkpoints=9",
+        manifest(tmp_path), f"loader.workers={workers}", "stages.main.accumulate_grad_batches=2",
+        "stages.main.warmup_ratio=0.5", "stages.main.llm.lora.dropout=0.1", "stages.main.llm.train=lora",
+        "trainer.checkpoint_every=2", "trainer.keep_checkpoints=9",
     )  # fmt: skip
     straight = run_here(tmp_path / "straight", arguments)
     cut = run_here(tmp_path / "cut", arguments)
@@ -124,7 +125,10 @@ def test_accumulation_is_weighted_by_supervised_tokens(tmp_path: Path) -> None:
     runs = {}
     for batch_size, accumulate in ((4, 1), (1, 4), (2, 2)):
         arguments = training(
-            file, f"stages.main.batch_size={batch_size}", f"stages.main.accumulate={accumulate}", "stages.main.steps=3"
+            file,
+            f"stages.main.batch_size={batch_size}",
+            f"stages.main.accumulate_grad_batches={accumulate}",
+            "stages.main.steps=3",
         )
         runs[batch_size, accumulate] = run_here(tmp_path / f"{batch_size}x{accumulate}", arguments)
     losses = {key: [float(row["train/loss"]) for row in metric_rows(run)] for key, run in runs.items()}
@@ -138,10 +142,12 @@ def test_accumulation_is_weighted_by_supervised_tokens(tmp_path: Path) -> None:
 def test_a_frozen_language_model_passes_over_text(tmp_path: Path) -> None:
     """Nothing learns from text alone below it, and its steps leave everything as it was."""
     words = ["stages.main.llm.train=frozen", "stages.main.weight_decay=0.1", "stages.main.steps=2"]
-    run = run_here(tmp_path, training(manifest(tmp_path), *words, "trainer.checkpoint_every=1"))
-    assert len(metric_rows(run)) == 2
+    with pytest.raises(TrainingError, match="learned nothing in 2 steps: it trains connector"):
+        run_here(tmp_path, training(manifest(tmp_path), *words, "trainer.checkpoint_every=1"))
+    run = RunFolder.open(only_run(tmp_path))
+    assert float(metric_rows(run)[0]["train/loss"]) > 0
     states = torch.load(latest(run).path / "training.pt", weights_only=True)["optimizer_states"]
-    assert states[0]["state"] == {}
+    assert latest(run).step == 1 and states[0]["state"] == {}
 
 
 def test_a_batch_of_which_nothing_could_be_read_is_passed_over(tmp_path: Path) -> None:
@@ -149,6 +155,7 @@ def test_a_batch_of_which_nothing_could_be_read_is_passed_over(tmp_path: Path) -
     words = ["media.on_error=skip", "stages.main.steps=null", "stages.main.epochs=2", "stages.main.batch_size=1"]
     rows = metric_rows(run_here(tmp_path, training(file, *words)))
     assert [float(row["train/step_samples"]) for row in rows].count(0.0) == 4
+    assert [bool(row["train/loss"]) for row in rows] == [float(row["train/step_samples"]) > 0 for row in rows]
     assert sum(float(row["train/step_samples"]) for row in rows) == 2
 
 
@@ -170,8 +177,8 @@ def test_stages_hand_weights_on_and_train_only_what_they_say(tmp_path: Path) -> 
     assert renamed.keys() == first.keys()
     assert all(torch.equal(value, first[key]) for key, value in renamed.items())
     assert any("lora_B" in key and value.abs().max() > 0 for key, value in second.items())
-    session, _ = load_run(str(run.path), open_registry())
-    assert any("lora_" in name for name, _ in session.model.llm.named_parameters())
+    pipeline, _ = load_run(str(run.path), open_registry())
+    assert any("lora_" in name for name, _ in pipeline.model.llm.named_parameters())
 
 
 def test_jobs_of_a_multirun_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -179,7 +186,7 @@ def test_jobs_of_a_multirun_have_folders_of_their_own(tmp_path: Path) -> None:
     vlframe("train", "-m", *arguments, cwd=tmp_path)
     runs = sorted((tmp_path / "runs" / "default").iterdir())
     configs = [RunFolder.open(run).read_config() for run in runs]
-    assert sorted((c.connector.name, c.seed) for c in configs) == [("mlp", 1), ("mlp", 2), ("stc", 1), ("stc", 2)]
+    assert sorted((c.connector["name"], c.seed) for c in configs) == [("mlp", 1), ("mlp", 2), ("stc", 1), ("stc", 2)]
     assert {path.name for path in tmp_path.iterdir()} <= {"runs", "text.jsonl"}
 
 
@@ -198,7 +205,7 @@ def test_bf16_runs_and_says_so_in_its_weights(tmp_path: Path) -> None:
 
 
 def test_a_run_that_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
-    done = vlframe("train", *training(manifest(tmp_path), "text.context=20"), cwd=tmp_path, check=False)
+    done = vlframe("train", *training(manifest(tmp_path), "text.max_length=20"), cwd=tmp_path, check=False)
     assert done.returncode == 2 and "context of 20" in done.stderr
     assert not (tmp_path / "runs").exists()
 

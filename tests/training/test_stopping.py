@@ -13,7 +13,7 @@ import torch
 from helpers.processes import Command, vlframe
 from helpers.runs import manifest, only_run, training, wait_for_steps, weights
 
-from vlframe.app import compose, open_registry
+from vlframe.composer.compose import compose, open_registry
 from vlframe.errors import TrainingError
 from vlframe.runs.checkpoint import checkpoints, latest
 from vlframe.runs.folder import RunFolder
@@ -27,13 +27,13 @@ LONG = ["stages.main.steps=100000", "trainer.checkpoint_every=100000"]
 def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(
     tmp_path: Path, number: int, code: int, workers: int
 ) -> None:
-    words = [f"loader.workers={workers}", "stages.main.accumulate=2"]
+    words = [f"loader.workers={workers}", "stages.main.accumulate_grad_batches=2"]
     process = Command("train", *training(manifest(tmp_path), *LONG, *words), cwd=tmp_path)
     wait_for_steps(tmp_path)
     os.killpg(process.pid, number)  # as a terminal or a scheduler does: every process of the group
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
-    assert "finishing the step" in errors and "go on with resume=" in errors and "Traceback" not in errors
+    assert "finishing the step" in errors and "continue with resume=" in errors and "Traceback" not in errors
     checkpoint = latest(RunFolder.open(only_run(tmp_path)))
     assert checkpoint.step > 0 and not checkpoint.finished
     assert torch.load(checkpoint.path / "training.pt", weights_only=True)["batches_done"] == 2 * checkpoint.step
@@ -42,7 +42,9 @@ def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(
 def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     rows = manifest(tmp_path)
     # One step is as long as the whole test, so that the first signal alone would not end it.
-    process = Command("train", *training(rows, "stages.main.accumulate=100000", "stages.main.steps=2"), cwd=tmp_path)
+    process = Command(
+        "train", *training(rows, "stages.main.accumulate_grad_batches=100000", "stages.main.steps=2"), cwd=tmp_path
+    )
     deadline = time.monotonic() + 180
     while not list(tmp_path.glob("runs/default/*/parameters.json")) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -103,7 +105,7 @@ def test_half_a_row_of_metrics_is_forgotten(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_names_its_batch(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
-    words = ["stages.main.lr=1e30", "stages.main.clip=0", "stages.main.warmup_ratio=0"]
+    words = ["stages.main.lr=1e30", "stages.main.max_grad_norm=0", "stages.main.warmup_ratio=0"]
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf).*failed_batch\.json"):
         run_here(tmp_path, training(manifest(tmp_path), *words))
     (record,) = folder.glob("default/*/failed_batch.json")

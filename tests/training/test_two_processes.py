@@ -9,7 +9,7 @@ import pytest
 from helpers.processes import vlframe_anew
 from helpers.runs import manifest, only_run, training
 
-from vlframe.training.prove import MEASURED
+from vlframe.training.prove_resume import MEASURED
 
 SECRETS = {
     "WANDB_API_KEY": "0badc0de" * 5,

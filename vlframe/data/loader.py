@@ -9,14 +9,13 @@ import torch
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
-    from vlframe.config import LoaderConfig
-    from vlframe.data.prepare import Prepare
+    from vlframe.config.schema import LoaderConfig
 
 
-def data_loader(rows: Prepare, config: LoaderConfig, **options: Any) -> DataLoader:
-    """A DataLoader that takes nothing from torch's global random state."""
+def data_loader(rows: Any, config: LoaderConfig, **options: Any) -> DataLoader:
+    """Return a DataLoader over a map-style data set that draws nothing from torch's global random state."""
     return DataLoader(
-        rows,  # type: ignore[arg-type]
+        rows,
         num_workers=config.workers,
         prefetch_factor=config.prefetch if config.workers else None,
         pin_memory=torch.cuda.is_available(),
@@ -27,7 +26,8 @@ def data_loader(rows: Prepare, config: LoaderConfig, **options: Any) -> DataLoad
 
 
 def _leave_stopping_to_the_parent(worker: int) -> None:
-    """Terminals and schedulers send their signal to all processes, and the parent still wants its batches to finish the
-    step. A second SIGTERM, which is the parent's own when a worker does not end, kills as it always did."""
+    """Ignore the first signal, which terminals and schedulers send to all processes: the parent needs this worker's
+    batches to finish the step. A second SIGTERM, sent by the parent to a worker that does not end, kills as usual.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

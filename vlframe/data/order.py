@@ -1,22 +1,30 @@
-"""Which sample comes when: a pure function of seed and position, so that a run can go on from any place.
+"""The order of samples: a pure function of seed and position, so that a run can resume anywhere.
 
-An epoch is a permutation of its samples. In a mixture every part runs through permutations of its own, and the parts
-take turns so that at any moment each has had its share (largest deficit first).
+An epoch is a permutation of its samples. In a mixture every part has its own permutations, and the parts take turns so
+that each has had its share at any moment (largest deficit first).
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from vlframe.data.sample import Part
+from vlframe.contracts.sample import Subset
 from vlframe.errors import DataError
 
 
-class SampleOrder:
-    """An endless stream of indices into a dataset; ``take(start, stop)`` gives any stretch of it."""
+class Draw(NamedTuple):
+    """A draw of a run: the sample's index, and its position in the stream, from which randomness may be seeded."""
 
-    def __init__(self, length: int, seed: int, parts: Sequence[Part] | None = None) -> None:
-        self.parts = [part for part in (parts or [Part(0, length)]) if part.weight > 0]
+    index: int  # type: ignore[assignment]  # tuples have a method of this name
+    place: int
+
+
+class SampleOrder:
+    """An endless stream of indices into a data set; ``take(start, stop)`` returns any slice of it."""
+
+    def __init__(self, length: int, seed: int, subsets: Sequence[Subset] | None = None) -> None:
+        self.parts = [part for part in (subsets or [Subset(0, length)]) if part.weight > 0]
         if not self.parts or any(part.stop <= part.start for part in self.parts):
             raise DataError(
                 "a data set (or a part of a mixture that has weight) holds no samples; nothing can be drawn"
@@ -25,12 +33,12 @@ class SampleOrder:
         total = sum(part.weight for part in self.parts)
         self.shares = np.array([part.weight / total for part in self.parts])
         self._permutations: dict[tuple[int, int], np.ndarray] = {}
-        self._turns = np.zeros(0, dtype=np.int64)  # which part has each draw, as far as it was asked for
+        self._turns = np.zeros(0, dtype=np.int64)  # the part of each draw so far
         self._counts = np.zeros(len(self.parts), dtype=np.int64)
-        self._seen = np.zeros(0, dtype=np.int64)  # how many that part had had before
+        self._seen = np.zeros(0, dtype=np.int64)  # that part's earlier draws
 
     def take(self, start: int, stop: int) -> list[int]:
-        """The indices of draws ``start`` to ``stop`` (exclusive)."""
+        """Return the indices of draws ``start`` to ``stop`` (exclusive)."""
         self._extend(stop)
         return [self._index(int(self._turns[draw]), int(self._seen[draw])) for draw in range(start, stop)]
 
@@ -63,8 +71,8 @@ class SampleOrder:
 class BatchOrder:
     """A batch sampler: micro-batches ``start`` to ``total`` of a stream, this rank's share of each.
 
-    ``draws`` is where the stream ends, if it does: the last batch is then as small as what is left, and empty on the
-    ranks for which nothing is.
+    ``draws`` is the length of the stream, if it ends: the last batch then holds what is left, and may be empty on some
+    ranks.
     """
 
     def __init__(
@@ -89,8 +97,9 @@ class BatchOrder:
     def __len__(self) -> int:
         return self.total
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         for batch in range(self.start, self.total):
             first = (batch * self.world + self.rank) * self.batch_size
             stop = min(first + self.batch_size, self.draws)
-            yield self.order.take(first, stop) if first < stop else []
+            drawn = self.order.take(first, stop) if first < stop else []
+            yield [Draw(index, first + offset) for offset, index in enumerate(drawn)]

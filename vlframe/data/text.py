@@ -1,20 +1,17 @@
-"""A conversation as tokens: where its media go, how long it is, and what happens when it is too long."""
+"""A conversation as tokens: the slots of its media, its length, and how it is shortened."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlframe.data.sample import MediaKind
-from vlframe.errors import ConfigError, DataError
-
-POLICIES = ("error", "drop", "trim_text")
+from vlframe.errors import DataError
 
 
 class Slot(NamedTuple):
     """A place that media tokens will fill: ``tokens`` placeholders from ``position`` on."""
 
     position: int
-    kind: MediaKind
+    kind: str
     tokens: int = 1
 
 
@@ -22,13 +19,13 @@ class Slot(NamedTuple):
 class Encoded:
     """The tokens of one conversation.
 
-    ``supervised`` marks the tokens the model is to produce. ``words`` marks the tokens that lie wholly within what a
-    user wrote (no media, no template): the only ones before an answer that ``trim_text`` may cut.
+    ``supervised`` marks the tokens the model is to produce. ``trimmable`` marks the tokens wholly within a user's text
+    (no media, no template), the only ones before an answer that ``trim_text`` may cut.
     """
 
     ids: list[int]
     supervised: list[bool]
-    words: list[bool]
+    trimmable: list[bool]
     slots: list[Slot]
 
     @property
@@ -44,39 +41,37 @@ class Encoded:
 
 
 def expand(encoded: Encoded, counts: Sequence[int]) -> Encoded:
-    """Repeat the placeholder of each slot as often as its connector gives tokens; ``counts`` has one number a slot."""
+    """Repeat the placeholder of each slot by its connector's number of tokens; ``counts`` has one number per slot."""
     if len(counts) != len(encoded.slots) or any(count < 1 for count in counts):
         raise ValueError(f"{len(encoded.slots)} media slots need as many counts of at least 1, not {list(counts)}")
     ids: list[int] = []
     supervised: list[bool] = []
-    words: list[bool] = []
+    trimmable: list[bool] = []
     slots: list[Slot] = []
     done = 0
     for slot, count in zip(encoded.slots, counts, strict=True):
         ids += encoded.ids[done : slot.position]
         supervised += encoded.supervised[done : slot.position]
-        words += encoded.words[done : slot.position]
+        trimmable += encoded.trimmable[done : slot.position]
         slots.append(Slot(len(ids), slot.kind, count))
         ids += [encoded.ids[slot.position]] * count
         supervised += [False] * count
-        words += [False] * count
+        trimmable += [False] * count
         done = slot.position + slot.tokens
     return Encoded(
-        ids + encoded.ids[done:], supervised + encoded.supervised[done:], words + encoded.words[done:], slots
+        ids + encoded.ids[done:], supervised + encoded.supervised[done:], trimmable + encoded.trimmable[done:], slots
     )
 
 
 def fit(encoded: Encoded, context: int, policy: str, sample_id: str) -> Encoded | None:
-    """The conversation in at most ``context`` tokens, by one of three policies.
+    """Fit the conversation into ``context`` tokens by one of three policies.
 
-    ``error`` raises ``DataError`` with the three numbers. ``drop`` gives None, for the caller to count. ``trim_text``
-    cuts text and never media. It first cuts the end, where every token that stays sees what it saw before, provided
-    that all media and something to learn remain. Otherwise (a long text ahead of a short answer, or a prompt, which
-    has no answer) it cuts users' words, the earliest first, and leaves the template and the answers whole. It raises
-    ``DataError`` where that is not enough.
+    ``error`` raises ``DataError`` with the three numbers. ``drop`` returns None, for the caller to count. ``trim_text``
+    cuts text and never media. It first cuts the end, which leaves the context of every remaining token unchanged,
+    provided that all media and something to learn remain. Otherwise (a long text ahead of a short answer, or a prompt,
+    which has no answer) it cuts users' text, the earliest first, and leaves the template and the answers whole. It
+    raises ``DataError`` if that is not enough.
     """
-    if policy not in POLICIES:
-        raise ConfigError(f"the context policy is {policy!r}; it must be one of {', '.join(POLICIES)}")
     if len(encoded) <= context:
         return encoded
     if policy == "drop":
@@ -86,7 +81,7 @@ def fit(encoded: Encoded, context: int, policy: str, sample_id: str) -> Encoded 
     last = encoded.slots[-1] if encoded.slots else Slot(0, "image", 0)
     if last.position + last.tokens <= context and any(encoded.supervised[:context]):
         return Encoded(
-            encoded.ids[:context], encoded.supervised[:context], encoded.words[:context], list(encoded.slots)
+            encoded.ids[:context], encoded.supervised[:context], encoded.trimmable[:context], list(encoded.slots)
         )
     return _without_words(encoded, context, sample_id)
 
@@ -106,7 +101,7 @@ def _too_long(encoded: Encoded, context: int, sample_id: str) -> str:
 
 def _without_words(encoded: Encoded, context: int, sample_id: str) -> Encoded:
     excess = len(encoded) - context
-    at = [position for position, cuttable in enumerate(encoded.words) if cuttable]
+    at = [position for position, cuttable in enumerate(encoded.trimmable) if cuttable]
     if len(at) < excess:
         raise DataError(
             f"{_too_long(encoded, context, sample_id)}; only {len(at)} text tokens may be cut, and media never. "
@@ -118,6 +113,16 @@ def _without_words(encoded: Encoded, context: int, sample_id: str) -> Encoded:
     return Encoded(
         [encoded.ids[position] for position in kept],
         [encoded.supervised[position] for position in kept],
-        [encoded.words[position] for position in kept],
+        [encoded.trimmable[position] for position in kept],
         [slot._replace(position=moved[slot.position]) for slot in encoded.slots],
     )
+
+
+def cut_text(ids: list[int], supervised: list[bool], most: int) -> tuple[list[int], list[bool]]:
+    """Return the first ``most`` tokens of a conversation, not counting the placeholders of media."""
+    seen = 0
+    for place, token in enumerate(ids):
+        seen += token >= 0
+        if seen > most:
+            return ids[:place], supervised[:place]
+    return ids, supervised

@@ -1,1 +1,1 @@
-"""Benchmark -> predictions -> table."""
+"""Runs benchmarks: questions, predictions, scores."""

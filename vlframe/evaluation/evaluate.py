@@ -1,168 +1,246 @@
-"""Questions -> answers -> scores. Nothing guessed, nothing dropped: what could not be asked or read is counted.
+"""Asks a benchmark's questions and judges the answers. What could not be asked or parsed is counted, never dropped or
+guessed.
 
-Questions about one file stand together, so that it is decoded and encoded once. Several ranks share the questions out,
-all of one file's to one rank, and put the answers together again.
+Questions about one file are adjacent, so that it is decoded and encoded once. Several ranks share the questions,
+keeping those about one file on one rank, and then gather the answers.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader
-
-from vlframe.data.batch import Batch, Skipped
+from vlframe.config.asking import GENERATE
+from vlframe.contracts.batch import Batch, Quarantined
+from vlframe.contracts.sample import Sample
 from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
-from vlframe.data.sample import Sample
-from vlframe.data.skips import BadShare, SkipLog, met_and_bad
-from vlframe.evaluation.statistics import chance, wilson
-from vlframe.model.video_llm import TokenCache
-from vlframe.runs.ranks import of_all_ranks, place
-from vlframe.runs.session import Session, inference, pick_device
+from vlframe.distributed.ranks import of_all_ranks, place
+from vlframe.errors import DataError
+from vlframe.evaluation.likelihood import (
+    Candidate,
+    CandidateRows,
+    CollateCandidates,
+    answered,
+    candidates_of,
+    chosen,
+)
+from vlframe.inference.generate import before_stop, with_stops
+from vlframe.inference.pipeline import inference, pick_device
+from vlframe.model.cache import MediaCache
+from vlframe.runs.quarantine import QuarantineLimit, QuarantineLog
+from vlframe.runs.sampled import SamplerNotes
 
 if TYPE_CHECKING:
-    from vlframe.contracts import Benchmark
+    from torch.utils.data import DataLoader
+
+    from vlframe.contracts.benchmark import Metric, Value
+    from vlframe.evaluation.questions import Question, Questions
 
 CACHED_MEDIA = 64  # media whose tokens are kept; questions are ordered by medium, so few are needed
 
 
 @dataclass(frozen=True)
+class Reply:
+    """A model's reply; for a choice by likelihood, also the candidates."""
+
+    text: str
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """One question, what the model said, and how that was read. ``parsed`` is None for a text that is no answer."""
+    """A question, the model's reply, its parsed form (``parsed`` is None if it cannot be parsed), and its value by each
+    metric. ``group`` names the files that the question is about.
+    """
 
     sample: Sample
     text: str
     parsed: str | None
-    correct: bool
+    scores: Mapping[str, Value]
+    benchmark: str = ""
+    group: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
     def row(self) -> dict[str, Any]:
         sample = self.sample
         return {
+            "benchmark": self.benchmark,
             "id": sample.id,
+            "group": self.group,
             "category": sample.category,
             "question": "\n".join(turn.text for turn in sample.turns if turn.role == "user"),
             "options": list(sample.options),
-            "answer": sample.answer,
+            "answers": list(sample.answers),
             "text": self.text,
             "parsed": self.parsed,
-            "correct": self.correct,
+            "scores": {name: list(value) if isinstance(value, tuple) else value for name, value in self.scores.items()},
+            "candidates": [asdict(candidate) for candidate in self.candidates],
             "media": [str(item.path) for item in sample.media],
         }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evaluation gave. ``asked`` counts every question of the benchmark by its category ("" for none), the
-    left-out ones too."""
+    """The result of asking a benchmark. ``asked`` counts all its questions by category ("" for none), including
+    those quarantined.
+    """
 
     predictions: list[Prediction]
     asked: Mapping[str, int]
     seconds: float
-
-    @property
-    def accuracy(self) -> float:
-        return _share(self.predictions)
-
-    @property
-    def unparsed(self) -> int:
-        return sum(prediction.parsed is None for prediction in self.predictions)
+    metrics: Sequence[Metric]
+    notes: SamplerNotes = field(default_factory=SamplerNotes)
 
     def categories(self) -> dict[str, list[Prediction]]:
-        """One whose questions were all left out is there as well."""
+        """Return the predictions by category, including categories whose questions were all quarantined."""
         groups = defaultdict(list)
         for prediction in self.predictions:
             groups[prediction.sample.category].append(prediction)
         return {name: groups[name] for name in sorted(self.asked) if name}
 
 
+def categories_quarantined(outcome: Outcome, name: str, quarantine: QuarantineLog, limit: float | None) -> str:
+    """Describe the categories of which no question could be asked; "" if there are none, or that is allowed."""
+    none = [category for category, answered in outcome.categories().items() if not answered]
+    if not none or limit is None:
+        return ""
+    counts = ", ".join(f"{category!r}: all {outcome.asked[category]}" for category in none)
+    return (
+        f"the questions of {len(none)} of {len(outcome.categories())} categories of benchmark {name!r} were "
+        f"quarantined whole ({counts}), so that its scores lack them. {quarantine.summary()}; "
+        "media.max_bad_share=null accepts it"
+    )
+
+
 def ask(
-    session: Session, benchmark: Benchmark, skips: SkipLog, *, batch_size: int, withhold: Sequence[str] | None = None
+    questions: Questions, quarantine: QuarantineLog, *, batch_size: int, withhold: Sequence[str] | None = None
 ) -> Outcome:
-    """Put every question of a benchmark to a model, in batches. All ranks call this, and get the whole outcome."""
+    """Ask a model every question of a benchmark, in batches. All ranks call this, and get the whole outcome."""
     started = time.perf_counter()
-    samples = sorted(benchmark.samples, key=lambda sample: [str(item.path) for item in sample.media])
+    every = questions.all
     rank, world = place()
-    mine = [samples[at] for at in shares(samples, world)[rank]]
-    rows = session.rows(mine, answers=False, withhold=withhold)
-    loader = data_loader(rows, session.config.loader, batch_size=batch_size, collate_fn=Collate(left=True))
-    texts: dict[str, str] = {}
-    skipped: list[Skipped] = []
-    limit = session.config.media.max_bad_share
-    mine_bad, bad = (BadShare(limit, len(samples)) for _ in range(2))  # in the order of their paths, not at random
-    for batch, answers in _answers(session, loader, benchmark.max_new_tokens):
-        skipped += batch.skipped
-        texts |= zip(batch.samples, answers, strict=True)
-        if mine_bad.add(*met_and_bad(batch)):  # too many for all ranks together, which hear of it below
+    mine = [every[at] for at in shares([question.sample for question in every], world)[rank]]
+    replies: dict[str, Reply] = {}
+    quarantined: list[Quarantined] = []
+    mine_notes, notes = SamplerNotes(), []
+    limit = questions.pipeline.config.media.max_bad_share
+    # Questions are ordered by path, not shuffled, so the limit counts against all of them.
+    mine_bad, bad = (QuarantineLimit(limit, len(every)) for _ in range(2))
+    for batch, answers in _answers(questions, mine, batch_size, withhold):
+        quarantined += batch.quarantined
+        mine_notes.add(batch)
+        replies |= answers
+        met = len(answers) + len(batch.quarantined)
+        if mine_bad.add(met, len(batch.quarantined)):  # too many even for all ranks together; they learn of it below
             break
-    for theirs, left_out, counts in of_all_ranks((texts, skipped, (mine_bad.met, mine_bad.bad))):
-        texts |= theirs
-        skips.add(left_out)
+    mine_all = (replies, quarantined, (mine_bad.met, mine_bad.bad), mine_notes)
+    for theirs, lost, counts, noted in of_all_ranks(mine_all):
+        replies |= theirs
+        notes.append(noted)
+        quarantine.add(lost)
         bad.add(*counts)
-    bad.check(skips)
-    predictions = [_read(sample, texts[sample.id], benchmark) for sample in samples if sample.id in texts]
-    return Outcome(predictions, Counter(sample.category for sample in samples), time.perf_counter() - started)
+    bad.check(quarantine)
+    if not replies:
+        raise DataError(
+            f"none of the {len(every)} questions of the benchmark could be asked ({quarantine}). {quarantine.summary()}"
+            if every
+            else "the benchmark has no question"
+        )
+    predictions = [_read(item, replies[item.sample.id], questions) for item in every if item.sample.id in replies]
+    asked = Counter(question.sample.category for question in every)
+    metrics, together = questions.judge.metrics, SamplerNotes.together(notes)
+    return Outcome(predictions, asked, time.perf_counter() - started, metrics, together)
 
 
 def shares(samples: Sequence[Sample], world: int) -> list[list[int]]:
-    """Which samples each rank asks, by position. Neighbours with the same media stay together; each group goes to the
-    rank that has the fewest questions by then."""
+    """Return the positions of the samples that each rank asks. Neighbours with the same media stay together; each group
+    goes to the rank with the fewest questions so far.
+    """
     result: list[list[int]] = [[] for _ in range(world)]
     for _, group in groupby(range(len(samples)), key=lambda at: samples[at].media or at):
         min(result, key=len).extend(group)
     return result
 
 
-def _answers(session: Session, loader: DataLoader, max_new_tokens: int) -> Iterator[tuple[Batch, list[str]]]:
-    device = pick_device(session.config)
-    model = session.model.to(device).eval()
-    cache = TokenCache(CACHED_MEDIA)
-    with inference(session.config, device):
+def _answers(
+    questions: Questions, mine: Sequence[Question], batch_size: int, withhold: Sequence[str] | None
+) -> Iterator[tuple[Batch, dict[str, Reply]]]:
+    """Yield each batch with the replies to its questions, by id."""
+    pipeline = questions.pipeline
+    device = pick_device(pipeline)
+    pipeline.model.to(device).eval()
+    cache = MediaCache(CACHED_MEDIA)
+    generated = questions.asking.choice == GENERATE
+    loader = (_prompts if generated else _candidates)(questions, mine, batch_size, withhold)
+    texts = {question.sample.id: question.candidates for question in mine}
+    with inference(pipeline, device):
         for batch in loader:
-            answers: list[str] = []
-            if len(batch):
-                ids_BG = model.generate(batch.to(device), cache, max_new_tokens=max_new_tokens)
-                answers = model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
-            yield batch, answers
+            if not len(batch):
+                yield batch, {}
+            elif generated:
+                yield batch, _written(questions, batch, cache)
+            else:
+                yield batch, _chosen(questions, batch, cache, texts)
 
 
-def _read(sample: Sample, text: str, benchmark: Benchmark) -> Prediction:
-    parsed = benchmark.parse(text, sample)
-    return Prediction(sample, text, parsed, parsed is not None and benchmark.correct(parsed, sample))
+def _prompts(
+    questions: Questions, mine: Sequence[Question], batch_size: int, withhold: Sequence[str] | None
+) -> DataLoader:
+    pipeline = questions.pipeline
+    rows = pipeline.prepared([question.asked for question in mine], answers=False, withhold=withhold)
+    return data_loader(rows, pipeline.config.loader, batch_size=batch_size, collate_fn=Collate(left=True))
 
 
-def _share(predictions: Sequence[Prediction]) -> float:
-    return sum(item.correct for item in predictions) / len(predictions) if predictions else float("nan")
+def _candidates(
+    questions: Questions, mine: Sequence[Question], batch_size: int, withhold: Sequence[str] | None
+) -> DataLoader:
+    """Return batches of whole questions, of about ``batch_size`` rows."""
+    pipeline = questions.pipeline
+    prepared = pipeline.prepared(answered(mine), answers=True, training=False, withhold=withhold)
+    most = max((len(question.candidates) for question in mine), default=1)
+    return data_loader(
+        CandidateRows(prepared, mine),
+        pipeline.config.loader,
+        batch_size=max(batch_size // most, 1),
+        collate_fn=CollateCandidates(),
+    )
 
 
-def metrics(seeing: Outcome, blind: Outcome | None, left_out: Mapping[str, int]) -> dict[str, float | int]:
-    """The flat ``metrics.json``."""
-    interval = wilson(sum(item.correct for item in seeing.predictions), len(seeing.predictions))
-    result: dict[str, float | int] = {
-        "accuracy": seeing.accuracy,
-        "accuracy_low": interval.low,
-        "accuracy_high": interval.high,
-        "n": len(seeing.predictions),
-        "n_asked": sum(seeing.asked.values()),
-        "unparsed": seeing.unparsed,
-        "samples_per_second": len(seeing.predictions) / seeing.seconds,
+def _written(questions: Questions, batch: Batch, cache: MediaCache) -> dict[str, Reply]:
+    pipeline = questions.pipeline
+    model = pipeline.model
+    sampling = with_stops(pipeline, {"max_new_tokens": questions.benchmark.max_new_tokens})
+    ids_BG = model.generate(batch.to(model.device), cache, **sampling)
+    texts = model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
+    return {
+        name: Reply(before_stop(text, pipeline.stop_strings)) for name, text in zip(batch.samples, texts, strict=True)
     }
-    result |= {f"left_out/{why}": count for why, count in left_out.items()}
-    for name, predictions in seeing.categories().items():
-        result[f"accuracy/{name}"] = _share(predictions)
-        result[f"n/{name}"] = len(predictions)
-        result[f"n_asked/{name}"] = seeing.asked[name]
-        result[f"unparsed/{name}"] = sum(item.parsed is None for item in predictions)
-        result[f"chance/{name}"] = chance(len(item.sample.options) for item in predictions)
-    result["chance"] = chance(len(item.sample.options) for item in seeing.predictions)
-    if blind is not None:
-        result["blind_accuracy"] = blind.accuracy
-        result["blind_n"] = len(blind.predictions)
-        result["blind_unparsed"] = blind.unparsed
-        result |= {f"blind_accuracy/{name}": _share(items) for name, items in blind.categories().items()}
-    return {key: value for key, value in result.items() if not math.isnan(value)}
+
+
+def _chosen(
+    questions: Questions, batch: Batch, cache: MediaCache, texts: Mapping[str, Sequence[str]]
+) -> dict[str, Reply]:
+    rows = [text for name in dict.fromkeys(batch.samples) for text in texts[name]]
+    found: dict[str, list[Candidate]] = {}
+    for name, candidate in candidates_of(questions.pipeline.model, batch, cache, rows):
+        found.setdefault(name, []).append(candidate)
+    choice = questions.asking.choice
+    return {name: Reply(chosen(several, choice).text, tuple(several)) for name, several in found.items()}
+
+
+def _read(question: Question, reply: Reply, questions: Questions) -> Prediction:
+    judgement = questions.judge(reply.text, question.sample)
+    return Prediction(
+        question.sample,
+        reply.text,
+        judgement.parsed,
+        judgement.values,
+        questions.name,
+        question.group,
+        reply.candidates,
+    )

@@ -1,160 +1,155 @@
-"""``vlframe evaluate``: score a run's newest checkpoint and write what came out into its folder."""
+"""Scores a pipeline on its benchmarks, and writes the results into the run's folder."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from omegaconf import DictConfig, OmegaConf
-
-from vlframe.data.sample import TAGS
-from vlframe.data.skips import SkipLog
-from vlframe.errors import ConfigError, DataError
-from vlframe.evaluation.evaluate import ask, metrics
-from vlframe.evaluation.wandb_table import log_predictions
-from vlframe.runs.changes import differences
+from vlframe.config.asking import main_benchmark
+from vlframe.contracts.modalities import TAGS
+from vlframe.distributed.ranks import place
+from vlframe.errors import DataError
+from vlframe.evaluation.evaluate import ask, categories_quarantined
+from vlframe.evaluation.questions import Questions, open_benchmarks
+from vlframe.evaluation.scores import Cost, Estimate, Evaluation, Scores, Tally
+from vlframe.evaluation.tally import scores_of
+from vlframe.inference.pipeline import Pipeline
+from vlframe.model.assemble import typical_tokens
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, write_json, write_text
-from vlframe.runs.log import log, log_to
-from vlframe.runs.ranks import place
-from vlframe.runs.session import Session, checked, load_run
+from vlframe.runs.log import log
+from vlframe.runs.quarantine import QuarantineLog
+from vlframe.runs.unlogged import Unlogged
 from vlframe.table import render
 
 if TYPE_CHECKING:
-    from vlframe.contracts import Benchmark
-    from vlframe.registry import Registry
+    from vlframe.evaluation.evaluate import Outcome, Prediction
 
 
-def evaluate_command(config: DictConfig, registry: Registry) -> dict[str, Any]:
-    """Load a run, change what the command line changes about its evaluation, and score it.
+class ScoreLogger(Protocol):
+    """Receives evaluations, in addition to the files in the run's folder."""
 
-    Scores under another config than the run's own get a folder of their own in it: they would take the place of others
-    that say something else.
+    def log_scores(self, scores: Evaluation, step: int) -> None: ...
+    def log_predictions(self, predictions: Sequence[Prediction], with_media: int, prefix: str) -> None: ...
+
+
+def evaluate_pipeline(
+    pipeline: Pipeline,
+    folder: RunFolder,
+    loggers: ScoreLogger | None = None,
+    *,
+    unlogged: Unlogged,
+    out: RunFolder | None = None,
+    opened: Sequence[Questions] | None = None,
+) -> Evaluation | None:
+    """Ask every question of every benchmark (again without media for a blind run); write the scores (to ``out``, or the
+    run's own ``folder``) and print them. What cannot be written or logged is reported to ``unlogged``. ``opened`` are
+    the pipeline's own benchmarks, if they are already open.
+
+    All ranks call this and share the questions; the first writes, prints and returns the scores, the others return
+    None.
     """
-    changes: dict[str, Any] = {"evaluation": config.evaluation, "media": config.media, "trainer": config.trainer}
-    if config.benchmark is not None:
-        changes["benchmark"] = _other_benchmark(config)
-    session, folder = load_run(config.run, registry, changes)
-    if session.config.benchmark is None:
-        raise ConfigError(
-            f"the run {config.run} has no benchmark; choose one of {', '.join(registry.names('benchmark'))} "
-            f"(benchmark=exact_match_file benchmark.dataset.path=…)"
-        )
-    own = checked(folder.read_config(), {}, registry)
-    changed = differences(OmegaConf.to_container(own), OmegaConf.to_container(session.config))
-    out = folder.evaluation(session.config, registry) if changed else folder
-    with log_to(out):
-        scores = evaluate_session(session, folder, out=out)
-        log.info("written: %s", out.metrics_json)
-    return scores
-
-
-def _other_benchmark(config: DictConfig) -> DictConfig:
-    """One that is chosen by name replaces the run's own, and asks its questions where it is given none. Keys without
-    a name change the run's own."""
-    own = RunFolder.open(config.run).read_config().get("benchmark")
-    new = config.benchmark
-    if "name" not in new:
-        if own is None:
-            raise ConfigError(f"the run {config.run} has no benchmark to change; choose one with benchmark=<name>")
-        return OmegaConf.merge(own, new)
-    if OmegaConf.is_missing(new, "dataset") and own is not None:
-        new.dataset = own.dataset
-    return new
-
-
-def evaluate_session(
-    session: Session, folder: RunFolder, loggers: Sequence[Any] = (), *, out: RunFolder | None = None
-) -> dict[str, Any]:
-    """Ask every question (once more without media where the config wants a blind run); write (to ``out``, or the
-    run's own ``folder``) and print the scores.
-
-    Ranks that are there share the questions. All of them call this, and the first writes and prints.
-    """
-    settings = session.config.evaluation
     out = out or folder
-    benchmark = build_benchmark(session)
     first = place()[0] == 0
-    skips = SkipLog(out.quarantine if first else None)
-    seeing = ask(session, benchmark, skips, batch_size=settings.batch_size)
-    blind = None
-    if settings.blind:
-        blind = ask(session, benchmark, SkipLog(), batch_size=settings.batch_size, withhold=list(TAGS))
-    if not first:
-        return {}
-    scores = metrics(seeing, blind, skips.counts) | cost(session, folder)
-    write_json(out.metrics_json, scores)
-    lines = [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
-    write_text(out.predictions, "".join(lines))
-    log.info("%s", score_table(scores))
-    log.info("%s", skips)
-    for logger in loggers:
-        logger.log_metrics({f"eval/{key}": value for key, value in scores.items()}, step=total_steps(folder))
-    log_predictions(loggers, seeing.predictions, settings.media_in_tables)
-    return scores
+    main = main_benchmark(pipeline.config)
+    scores: dict[str, Scores] = {}
+    lines: list[str] = []
+    lacking: list[str] = []
+    for questions in open_benchmarks(pipeline) if opened is None else opened:
+        quarantine = QuarantineLog(out.quarantine if first else None, unlogged)
+        seeing, blind = _asked(questions, quarantine, out if first else None, lines, unlogged)
+        limit = questions.pipeline.config.media.max_bad_share
+        lacking += filter(None, [categories_quarantined(seeing, questions.name, quarantine, limit)])
+        if not first:
+            continue
+        scores[questions.name] = scores_of(seeing, blind, quarantine.counts, cost(questions.pipeline, folder))
+        evaluation = Evaluation(scores, main)
+        for file, values in ((out.scores, evaluation.tree()), (out.metrics_json, evaluation.flat())):
+            with unlogged.kept(file.name):
+                write_json(file, values)
+        log.info("%s%s", f"{questions.name}\n" if questions.prefix else "", score_table(scores[questions.name]))
+        log.info("%s", quarantine)
+        if seeing.notes.noted:
+            log.info("benchmark %s: %s", questions.name, seeing.notes)
+        if loggers is not None:
+            loggers.log_predictions(seeing.predictions, pipeline.config.evaluation.media_in_tables, questions.prefix)
+    if first and loggers is not None:
+        loggers.log_scores(evaluation, total_steps(folder))
+    if lacking:  # all answers are written
+        raise DataError("; ".join(lacking))
+    return evaluation if first else None
 
 
-def cost(session: Session, folder: RunFolder) -> dict[str, float | int]:
-    """What the scores were had for: tokens, parameters, seconds of training."""
+def _asked(
+    questions: Questions, quarantine: QuarantineLog, out: RunFolder | None, lines: list[str], unlogged: Unlogged
+) -> tuple[Outcome, Outcome | None]:
+    """Ask one benchmark's questions, with media and, if configured, without. The predictions are written, after the
+    ``lines`` of earlier benchmarks, before anything else can fail.
+    """
+    settings = questions.pipeline.config.evaluation
+    seeing = ask(questions, quarantine, batch_size=settings.batch_size)
+    if out is not None:
+        lines += [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
+        with unlogged.kept(out.predictions.name):
+            write_text(out.predictions, "".join(lines))
+    if not settings.blind:
+        return seeing, None
+    return seeing, ask(questions, QuarantineLog(), batch_size=settings.batch_size, withhold=list(TAGS))
+
+
+def scores_in_training(opened: Sequence[Questions]) -> Evaluation:
+    """Return the current model's scores; nothing is written or printed. All ranks call this, and get the same."""
+    scores: dict[str, Scores] = {}
+    for questions in opened:
+        quarantine = QuarantineLog()
+        outcome = ask(questions, quarantine, batch_size=questions.pipeline.config.evaluation.batch_size)
+        limit = questions.pipeline.config.media.max_bad_share
+        if lacking := categories_quarantined(outcome, questions.name, quarantine, limit):
+            raise DataError(lacking)
+        scores[questions.name] = scores_of(outcome, None, quarantine.counts)
+    return Evaluation(scores, main_benchmark(opened[0].pipeline.config))
+
+
+def cost(pipeline: Pipeline, folder: RunFolder) -> Cost:
+    """Return the training cost and model size behind the scores: tokens, parameters, seconds of training."""
     ends = {item.stage: item.seconds for item in checkpoints(folder)}  # the last of each stage
-    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in session.model.parts.items()}
-    return {
-        "tokens_per_clip": session.plan.tokens("video", session.plan.frames),
-        "parameters": sum(sizes.values()),
-        **{f"parameters/{name}": count for name, count in sizes.items()},
-        "train_seconds": sum(ends.values()),
-    }
+    return Cost(
+        tokens_per_clip=typical_tokens(pipeline.budget, "video", pipeline.budget.frames),
+        parameters={name: sum(p.numel() for p in part.parameters()) for name, part in pipeline.model.parts.items()},
+        train_seconds=sum(ends.values()),
+    )
 
 
-def build_benchmark(session: Session) -> Benchmark:
-    config = session.config.benchmark
-    registry = session.registry
-    if OmegaConf.is_missing(config, "dataset") or config.get("dataset") is None:
-        raise ConfigError(
-            f"benchmark {config.name!r} has no questions; choose a dataset for it "
-            f"(+dataset@benchmark.dataset=…, one of {', '.join(registry.names('dataset'))})"
-        )
-    built = registry.build("benchmark", config, dataset=registry.build("dataset", config.dataset))
-    twins = [name for name, count in Counter(sample.id for sample in built.samples).items() if count > 1]
-    if twins:
-        raise DataError(
-            f"{len(twins)} id(s) of the benchmark's questions are not their own ({', '.join(twins[:3])}); answers are "
-            f"told apart by id: give each question another"
-        )
-    return built
+def score_table(scores: Scores) -> str:
+    """Tabulate the scores by category, the total in the last line. ``n`` is questions put to the model / asked.
+
+    The last columns are the same model without media: how many of its texts were parsed, the primary score among these
+    (compare with chance), and that of all texts, with unparsed ones counted as the worst value.
+    """
+    blind = dict(scores.blind.named()) if scores.blind else {}
+    rows = [_table_row(name, item, blind.get(name)) for name, item in scores.seeing.named()]
+    return render(rows)
 
 
-def score_table(scores: dict[str, Any]) -> str:
-    """The scores by category, with the whole in the last line. ``n`` is answered / asked."""
-    names = [key.removeprefix("n_asked/") for key in scores if key.startswith("n_asked/")]
-    rows = [
-        {
-            "category": name,
-            "accuracy": scores.get(f"accuracy/{name}"),
-            "95 %": None,
-            "n": f"{scores[f'n/{name}']}/{scores[f'n_asked/{name}']}",
-            "unparsed": scores[f"unparsed/{name}"],
-            "chance": scores.get(f"chance/{name}"),
-            "blind": scores.get(f"blind_accuracy/{name}"),
-        }
-        for name in names
-    ]
-    interval = f"{scores['accuracy_low']:.3f}-{scores['accuracy_high']:.3f}"
-    whole = {
-        "category": "all",
-        "accuracy": scores.get("accuracy"),
-        "95 %": interval,
-        "n": f"{scores['n']}/{scores['n_asked']}",
-        "unparsed": scores["unparsed"],
-        "chance": scores.get("chance"),
-        "blind": scores.get("blind_accuracy"),
-    }
-    columns = [key for key in whole if key != "blind" or "blind_accuracy" in scores]
-    return render([*rows, whole], columns)
+def _table_row(name: str, item: Tally, blind: Tally | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"category": name or "all"}
+    for number, (metric, estimate) in enumerate(item.metrics.items()):
+        row |= {metric: estimate.value, f"{metric} 95 %" if number else "95 %": _borders(estimate)}
+    row |= {"n": f"{item.n}/{item.asked}", "unparsed": item.unparsed, "chance": item.chance}
+    if blind is not None:
+        primary = next(iter(blind.metrics))
+        row["blind answered"] = blind.answered
+        row[f"blind {primary} of these"] = blind.primary.answered
+        row["of all"] = blind.primary.value
+    return row
+
+
+def _borders(estimate: Estimate) -> str | None:
+    return None if math.isnan(estimate.low) else f"{estimate.low:.3f}-{estimate.high:.3f}"
 
 
 def total_steps(folder: RunFolder) -> int:
-    """Optimizer steps of the run so far, by its checkpoints: a stage may be counted in epochs."""
+    """Return the run's optimizer steps so far, by its checkpoints: a stage may be counted in epochs."""
     return sum({item.stage: item.step for item in checkpoints(folder)}.values())  # the last of each stage

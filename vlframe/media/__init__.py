@@ -1,1 +1,1 @@
-"""Media files to arrays: which frames, how large, whose sound, and what to do when there is none."""
+"""Decodes media files into arrays: frames, sizes, sound, and what to do if there is none."""

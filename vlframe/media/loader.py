@@ -1,175 +1,167 @@
-"""From a file a conversation points at to what a data worker hands over.
-
-Names carry shapes: T frames, C colours, Y X pixels, L waveform samples, F audio frames, M audio features.
-"""
+"""Loads a file that a conversation refers to: its timeline, then its tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from vlframe.contracts import AudioSpec, DataProtocol, MediaSource, PixelSpec, Reader
-from vlframe.data.sample import Media, MediaKind
-from vlframe.errors import ConfigError, MediaError, NoAudioTrack
-from vlframe.media import images
-from vlframe.media.cache import TensorCache
+from vlframe.contracts.batch import MediaFile
+from vlframe.contracts.modalities import media_kind
+from vlframe.contracts.processor import MediaSource
+from vlframe.errors import ConfigError, MediaError
+from vlframe.media.frame_cache import TensorCache
+from vlframe.media.frame_files import file_states
+from vlframe.media.pixels import SquarePixels
 from vlframe.media.process import ReaderProcess, guarded
-from vlframe.media.sampling import check_sampling, sample_indices
+from vlframe.media.sound import SoundDecoder
+from vlframe.media.steps import MOST_FRAMES, filled
+from vlframe.media.video import ImageDecoder, VideoDecoder, image_reader
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
-    from vlframe.config import MediaConfig
+    from vlframe.config.schema import MediaConfig
+    from vlframe.contracts.decoder import Decoder
+    from vlframe.contracts.processor import Processor
+    from vlframe.contracts.reader import Reader
+    from vlframe.contracts.sample import Media
+    from vlframe.contracts.sampler import Sampler
+    from vlframe.contracts.timeline import Timeline
 
-MISSING_AUDIO = ("error", "drop", "silence")
 MEGABYTE = 1_000_000
 STILL_READER = "PIL"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """One item of media. ``tensor`` is uint8 ``frames_TCYX`` of a video or an image (T = 1), still to be normalised, or
-    float32 ``features_FM`` of sound. Equal ``key``: equal content, so it need be encoded only once. Read only.
-    """
-
-    kind: MediaKind
-    tensor: Tensor
-    key: Hashable
+FIRST_PARTY: Mapping[str, type[Decoder]] = {"video": VideoDecoder, "image": ImageDecoder, "audio": SoundDecoder}
 
 
 class MediaLoader:
     """Reads media as the configuration says. Raises ``MediaError`` with the path, and nothing else, for a bad file.
 
-    ``audio`` is None for a model that does not hear. A ``protocol`` reads what it does not leave to vlframe; it may do
-    so in another way when the model is trained. ``reader_name`` is what errors call the reader. With ``media.timeout``
-    the reader works in a process that can be killed (``vlframe.media.process``).
+    ``front_ends`` has one for each kind of media that the model takes. A ``processor`` reads what it does not leave to
+    vlframe, possibly differently in training. ``reader_name`` is the reader's name in errors. Clips are filled to a
+    multiple of ``frames_per_step``. With ``media.timeout`` the reader runs in a process that can be killed
+    (``vlframe.media.process``). ``limited_by`` is the key that sets the most frames of a clip.
     """
 
     def __init__(
         self,
         reader: Reader,
         config: MediaConfig,
-        pixels: PixelSpec,
-        audio: AudioSpec | None,
+        front_ends: Mapping[str, Any],
+        sampler: Sampler,
         *,
-        protocol: DataProtocol | None = None,
+        processor: Processor | None = None,
         training: bool = False,
         reader_name: str | None = None,
+        frames_per_step: int = 1,
+        limited_by: str = MOST_FRAMES,
     ) -> None:
-        check_sampling(config)
-        if config.missing_audio not in MISSING_AUDIO:
-            raise ConfigError(f"media.missing_audio is {config.missing_audio!r}; it can be {', '.join(MISSING_AUDIO)}")
         self.reader_name = reader_name or type(reader).__name__
         self.reader = guarded(reader, config.timeout, self.reader_name)
         self.config = config
-        self.pixels = pixels
-        self.audio = audio
-        self.protocol = protocol
+        self.front_ends = dict(front_ends)
+        self.sampler = sampler
+        self.processor = processor
         self.training = training
+        self.frames_per_step = frames_per_step
+        self.limited_by = limited_by
         self.cache = TensorCache(config.cache_mb * MEGABYTE)
 
-    def load(self, media: Media) -> Loaded:
-        """The media, from the cache if it is there. ``NoAudioTrack`` follows ``media.missing_audio``.
-
-        A ``MediaError`` knows its path and reader.
+    def timeline(self, media: Media, seed: tuple[int, ...] = (0,)) -> Timeline:
+        """Return what is known of a medium before it is decoded. ``seed`` (the run's, and the sample's position in the
+        run) is the only source of randomness.
         """
+        import numpy as np
+
+        source = self._source(media)
+        with self._named(media), self._one_file():
+            if self.processor is not None:
+                timeline = self.processor.timeline(media, source)
+                if timeline is not None:
+                    return filled(timeline, self.frames_per_step)
+            return _decoder(media.kind).timeline(media, source, np.random.default_rng(seed))
+
+    def decode(self, timeline: Timeline) -> MediaFile:
+        """Return the decoded medium, cached if possible. ``NoAudioTrack`` follows ``media.missing_audio``."""
+        media = timeline.media
+        with self._named(media):
+            key = self._key(timeline)
+            if self.processor is not None and not self.processor.repeatable(media):
+                return MediaFile(media.kind, self._read(timeline), (key, uuid4().int), timeline.tiles)
+            tensor = self.cache.get(key)
+            if tensor is None:
+                tensor = self._read(timeline)
+                self.cache.put(key, tensor)
+            return MediaFile(media.kind, tensor, key, timeline.tiles)
+
+    def load(self, media: Media) -> MediaFile:
+        """Return a medium without requesting its timeline first."""
+        return self.decode(self.timeline(media))
+
+    @contextmanager
+    def _named(self, media: Media) -> Iterator[None]:
+        """Add path and reader to any ``MediaError``."""
         try:
-            return self._load(media)
+            yield
         except MediaError as error:
             error.path = str(media.path)
             error.reader = STILL_READER if media.kind == "image" else self.reader_name
             raise
 
-    def _load(self, media: Media) -> Loaded:
-        key = self._key(media)
-        if self.protocol is not None and not self.protocol.repeatable(media):
-            return Loaded(media.kind, self._read(media), (key, uuid4().int))
-        tensor = self.cache.get(key)
-        if tensor is None:
-            tensor = self._read(media)
-            self.cache.put(key, tensor)
-        return Loaded(media.kind, tensor, key)
+    def _one_file(self) -> Any:
+        return self.reader.one_file() if isinstance(self.reader, ReaderProcess) else nullcontext()
 
-    def _read(self, media: Media) -> Tensor:
-        with self.reader.one_file() if isinstance(self.reader, ReaderProcess) else nullcontext():
-            return self._decode(media)
+    def _source(self, media: Media) -> MediaSource:
+        if media.kind not in self.front_ends:
+            raise ConfigError(
+                f"{media.path} is of the kind {media.kind!r} and this model takes {', '.join(self.front_ends)}; choose "
+                f"an encoder for it (audio_encoder=… for sound), or leave it out (media.withhold=[{media.kind}])"
+            )
+        front_end = self.front_ends[media.kind]
+        return MediaSource(
+            self.reader,
+            front_end,
+            self.sampler,
+            self.config,
+            self.training,
+            self.frames_per_step,
+            self.limited_by,
+        )
 
-    @property
-    def _images(self) -> Any:
-        return self.reader if isinstance(self.reader, ReaderProcess) else images
+    def _read(self, timeline: Timeline) -> Tensor:
+        media = timeline.media
+        source = self._source(media)
+        with self._one_file():
+            tensor = None if self.processor is None else self.processor.read(timeline, source)
+            return _decoder(media.kind).decode(timeline, source) if tensor is None else tensor
 
-    def _decode(self, media: Media) -> Tensor:
-        if self.protocol is not None:
-            source = MediaSource(self.reader, self.pixels, self.audio, self.config, self.training)
-            tensor = self.protocol.read(media, source)
-            if tensor is not None:
-                return tensor
-        return {"video": self._video, "image": self._image, "audio": self._audio}[media.kind](media)
+    def _key(self, timeline: Timeline) -> Hashable:
+        """Return a key of the file, its state, and what is read from it."""
+        media = timeline.media
+        front_end = self.front_ends.get(media.kind)
+        heard = (getattr(front_end, "sampling_rate", None), getattr(front_end, "seconds", None))
+        taken = (media.start, media.end, timeline.frames, timeline.seconds, timeline.layout, *heard)
+        return (media.kind, *file_states(media.path), *taken)
 
-    def _key(self, media: Media) -> Hashable:
-        """File, its state, and what is taken from it."""
-        try:
-            stat = Path(media.path).stat()
-        except OSError as error:
-            raise MediaError(f"{media.path}: {error.strerror}") from error
-        taken: tuple[Hashable, ...] = ()
-        if media.kind == "video":
-            config = self.config
-            taken = (media.start, media.end, config.sampling, config.frames, config.fps)
-        elif media.kind == "audio":
-            spec = self._hearing(media)
-            taken = (media.start, media.end, spec.sampling_rate, spec.seconds)
-        return (media.kind, str(media.path), stat.st_mtime_ns, stat.st_size, *taken)
 
-    def _video(self, media: Media) -> Tensor:
-        """uint8 ``frames_TCYX``. Each frame is decoded and resized once, however often a short clip repeats it."""
-        if media.path.suffix.lower() in images.STILL_SUFFIXES and self._images.picture_count(media.path):
-            raise MediaError(f"{media.path}: this is a still image; ask about it with <image>, not <video>")
-        info = self.reader.info(media.path)
-        try:
-            indices = sample_indices(info, self.config, media.start, media.end)
-        except MediaError as error:
-            raise MediaError(f"{media.path}: {error}") from error
-        distinct = sorted(set(indices))
-        frames_TCYX = self.pixels.resize(self.reader.frames(media.path, distinct))
-        return frames_TCYX if distinct == indices else frames_TCYX[[distinct.index(index) for index in indices]]
+def squashed_image(timeline: Timeline, source: MediaSource) -> Tensor | None:
+    """Prepare an image for inference, squashed to a square instead of cropped. None, which leaves it to vlframe, for
+    other media, in training, for tiles, and for a front end that makes no squares.
+    """
+    own = getattr(source.front_end, "own", source.front_end)  # the encoder's, if another one replaces it
+    if timeline.media.kind != "image" or source.training or timeline.tiles > 1 or not isinstance(own, SquarePixels):
+        return None
+    return replace(own, resize="squash").prepare(image_reader(source).load_image(timeline.media.path))
 
-    def _image(self, media: Media) -> Tensor:
-        """uint8 ``frames_TCYX``, T = 1."""
-        return self.pixels.resize(self._images.load_image(media.path))
 
-    def _audio(self, media: Media) -> Tensor:
-        """float32 ``features_FM`` of at most ``audio.seconds``."""
-        import torch
-
-        spec = self._hearing(media)
-        begin = max(media.start or 0.0, 0.0)
-        end = begin + spec.seconds if media.end is None else min(media.end, begin + spec.seconds)
-        try:
-            waveform_L = self.reader.audio(media.path, spec.sampling_rate, media.start, end)
-        except NoAudioTrack:
-            if not media.track or self.config.missing_audio != "silence":
-                raise
-            waveform_L = self._silence(media, spec)
-        return spec.features(torch.from_numpy(waveform_L[: round(spec.seconds * spec.sampling_rate)]))
-
-    def _silence(self, media: Media, spec: AudioSpec) -> np.ndarray:
-        """Zeros for as long as the video lasts."""
-        import numpy as np
-
-        begin = max(media.start or 0.0, 0.0)
-        end = self.reader.info(media.path).seconds
-        end = end if media.end is None else min(media.end, end)
-        if not begin < end:
-            raise MediaError(f"{media.path}: nothing lies between start={media.start} and end={media.end}")
-        return np.zeros(max(1, round(min(end - begin, spec.seconds) * spec.sampling_rate)), np.float32)
-
-    def _hearing(self, media: Media) -> AudioSpec:
-        if self.audio is None:
-            raise ConfigError(f"{media.path} is sound and this model has no audio branch; choose an audio_encoder")
-        return self.audio
+@lru_cache
+def _decoder(kind: str) -> Decoder:
+    path = media_kind(kind).decoder
+    if path is None:
+        return FIRST_PARTY[kind]()
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)()

@@ -1,4 +1,4 @@
-"""What two of our own processes say to each other: a JSON head, then the bytes of an array."""
+"""Messages between vlframe's own processes: a JSON head, then the bytes of an array."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-LENGTHS = struct.Struct("<IQ")  # bytes of the head, bytes behind it
+LENGTHS = struct.Struct("<IQ")  # bytes of the head, bytes of the body
 
 
 class Late(Exception):
@@ -18,8 +18,8 @@ class Late(Exception):
 
 
 def send(pipe: int, head: Mapping[str, Any], body: bytes | memoryview = b"") -> None:
-    """Raises ``BrokenPipeError`` when nobody listens any more."""
-    # Escapes keep file names that are not valid UTF-8; `item` makes Python's numbers of numpy's.
+    """Send a message. Raises ``BrokenPipeError`` if the reader is gone."""
+    # ASCII escapes preserve file names that are not valid UTF-8; `item` converts numpy numbers.
     text = json.dumps(head, default=lambda number: number.item()).encode("ascii")
     rest = memoryview(body).cast("B")
     for piece in (memoryview(LENGTHS.pack(len(text), len(rest)) + text), rest):
@@ -28,7 +28,9 @@ def send(pipe: int, head: Mapping[str, Any], body: bytes | memoryview = b"") -> 
 
 
 def receive(pipe: int, until: float | None = None) -> tuple[dict[str, Any], bytearray]:
-    """Head and body. Raises ``EOFError`` when the other side is gone, ``Late`` after ``until`` (``time.monotonic``)."""
+    """Receive head and body. Raises ``EOFError`` when the other side is gone, ``Late`` after ``until``
+    (``time.monotonic``).
+    """
     head_length, body_length = LENGTHS.unpack(_exactly(pipe, LENGTHS.size, until))
     head = json.loads(_exactly(pipe, head_length, until))
     return head, _exactly(pipe, body_length, until)

@@ -1,7 +1,7 @@
 """The process in which files are decoded, so that it can be killed. Started by ``vlframe.media.process``, as a script.
 
-It ends when its pipe does, and by itself when one file takes far longer than is allowed (its parent may be gone by
-then). What is imported here is paid for by every data worker: no torch.
+It ends when its pipe closes, and by itself if one file takes far longer than allowed (its parent may be gone by then).
+Imports here cost every data worker time: no torch.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 import traceback
 from typing import Any
 
-GRACE = 10  # seconds after which a process that nobody killed ends itself
+GRACE = 10  # seconds beyond the limit after which the process ends itself
 
 
 def main() -> None:
-    sys.path[:] = json.loads(sys.argv[1])  # that of the parent: it finds the same modules
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which still wants its batch
+    sys.path[:] = json.loads(sys.argv[1])  # the parent's path, to find the same modules
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which still needs its batch
         signal.signal(number, signal.SIG_IGN)
     questions, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # a library that prints must not print into the answers
@@ -36,26 +36,26 @@ def main() -> None:
     while True:
         try:
             head, _ = receive(questions)
-            signal.alarm(int(head.pop("seconds")) + GRACE)  # kills, whatever a decoder holds
+            signal.alarm(int(head.pop("seconds")) + GRACE)  # kills even inside a decoder
             answer, array = _answer(reader, head)
             signal.alarm(0)
             send(answers, answer, b"" if array is None else memoryview(array))
-        except (EOFError, BrokenPipeError):  # nobody asks, or waits for the answer, any more
+        except (EOFError, BrokenPipeError):  # the parent is gone
             return
 
 
 def _reader(head: dict[str, Any], pickled: bytes) -> Any:
-    """The reader of the parent process, which has written it for us just now."""
+    """Unpickle the reader that the parent process has just sent."""
     import importlib.util
     import pickle
 
-    name, file = head["module"], head["file"]
-    if file is not None and not _importable(name):  # a plugin that is a single file
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+    for name, file in head["modules"].items():
+        if not _importable(name):  # a plugin that is a single file
+            spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
     return pickle.loads(pickled)
 
 
@@ -69,7 +69,7 @@ def _importable(name: str) -> bool:
 
 
 def _answer(reader: Any, question: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The head of an answer, and its array."""
+    """Return the head of an answer, and its array."""
     from vlframe.errors import UserError
 
     try:
@@ -78,7 +78,7 @@ def _answer(reader: Any, question: dict[str, Any]) -> tuple[dict[str, Any], Any]
         return {"error": type(error).__name__, "words": str(error)}, None
     except Exception:
         return {"failed": traceback.format_exc()}, None
-    if question["call"] in ("info", "picture_count"):
+    if question["call"] in ("info", "picture_count", "picture_size"):
         return {"value": value}, None
     import numpy as np
 
@@ -86,16 +86,18 @@ def _answer(reader: Any, question: dict[str, Any]) -> tuple[dict[str, Any], Any]
     return {"dtype": array.dtype.str, "shape": array.shape}, np.ascontiguousarray(array).reshape(-1)
 
 
-def _do(reader: Any, call: str, path: str, arguments: dict[str, Any]) -> Any:
+def _do(reader: Any, call: str, path: str | list[str], arguments: dict[str, Any]) -> Any:
     from dataclasses import asdict
     from pathlib import Path
 
+    from vlframe.contracts.reader import FrameList
     from vlframe.media import images
 
+    where = Path(path) if isinstance(path, str) else FrameList(map(Path, path))
     if call == "info":
-        return asdict(reader.info(Path(path)))
-    owner = images if call in ("load_image", "picture_count") else reader
-    return getattr(owner, call)(Path(path), **arguments)
+        return asdict(reader.info(where))
+    owner = images if call in ("load_image", "picture_count", "picture_size") else reader
+    return getattr(owner, call)(where, **arguments)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The model: parts by name -> one module whose forward is the diagram."""
+"""The model: named parts assembled into one module whose forward pass is the diagram."""

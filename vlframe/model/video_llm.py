@@ -1,132 +1,161 @@
 """VideoLLM: branches feeding a language model.
 
-B batch, S sequence, L labelled positions, N media tokens, E embedding, V vocabulary, G generated tokens.
+B batch, S sequence, N media tokens, E embedding, G generated tokens.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlframe.config import PARTS
-from vlframe.data.batch import UNLABELLED, Batch, MediaInput
-from vlframe.model.branch import encode_audio, encode_images, encode_video
+from vlframe.contracts.modalities import MODALITIES, modality_of
+from vlframe.contracts.own_loss import running
+from vlframe.errors import PluginError
+from vlframe.model.branch import Branch, Features
+from vlframe.model.cache import MediaCache
 
-
-class Loss(NamedTuple):
-    """A sum over supervised tokens and their number, so that micro-batches and ranks can be weighted exactly."""
-
-    total: Tensor  # scalar
-    tokens: int
+if TYPE_CHECKING:
+    from vlframe.contracts.batch import Batch, MediaFile, MediaUse
+    from vlframe.contracts.language_model import Loss
 
 
 class VideoLLM(nn.Module):
-    """The composition. Parts keep their own names: encoder, connector, audio_encoder, audio_connector, llm.
+    """The composition: a branch for each modality, and a language model."""
 
-    ``frames`` is the length of the clip an image stands for, where the connector wants one.
-    """
+    branches: dict[str, Branch]  # an nn.ModuleDict, whose type cannot express its values
+    llm: Any  # a module that follows the contract LanguageModel, checked when it is built
 
-    def __init__(
-        self,
-        *,
-        encoder: nn.Module,
-        connector: nn.Module,
-        llm: nn.Module,
-        audio_encoder: nn.Module | None = None,
-        audio_connector: nn.Module | None = None,
-        frames: int,
-    ) -> None:
+    def __init__(self, branches: Mapping[str, Branch], llm: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.connector = connector
-        self.audio_encoder = audio_encoder
-        self.audio_connector = audio_connector
+        self.branches = cast("dict[str, Branch]", nn.ModuleDict(branches))
         self.llm = llm
-        self.frames = frames
+
+    def forward(self, batch: Batch) -> Loss:
+        """Return the summed cross-entropy of the conversations' supervised tokens."""
+        features = self.encode(batch.files)  # each distinct file once
+        media_NE = self.connect(features, batch.uses)  # a connector may read a use's instruction
+        embeds_BSE = place(self.embed(batch), media_NE, batch.slots_N)
+        hidden_BSE = self.llm(embeds_BSE, batch.layout)
+        return self.llm.loss(hidden_BSE, batch.taught_L, batch.targets_L)  # logits only at supervised positions
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Return the embeddings of the text for training; a processor may have replaced a row's first by a number."""
+        embeds_BSE: Tensor = self.llm.embed(batch.ids_BS)
+        if batch.filled_R is None or batch.fills_R is None:
+            return embeds_BSE
+        fills_RE = batch.fills_R[:, None].expand(-1, embeds_BSE.shape[2])
+        return place(embeds_BSE, fills_RE, batch.filled_R)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, cache: MediaCache | None = None, **sampling: Any) -> Tensor:
+        """Continue left-padded prompts; return the new ids_BG. Greedy by default.
+
+        ``cache`` keeps media tokens of earlier batches, for constant weights.
+        """
+        media_NE = self.media(batch, cache or MediaCache(0))
+        embeds_BSE = place(self.llm.embed(batch.ids_BS), media_NE, batch.slots_N)
+        return self.llm.generate(embeds_BSE, batch.layout.mask_BS, **sampling)
+
+    @torch.no_grad()
+    def log_likelihood(self, batch: Batch, cache: MediaCache | None = None) -> Tensor:
+        """Return the log-probability of each supervised token, in the order of ``batch.targets_L``; float32.
+
+        ``cache`` keeps media tokens of earlier batches, for constant weights.
+        """
+        media_NE = self.media(batch, cache or MediaCache(0))
+        embeds_BSE = place(self.llm.embed(batch.ids_BS), media_NE, batch.slots_N)
+        hidden_BSE = self.llm(embeds_BSE, batch.layout)
+        logits_LV = self.llm.logits(hidden_BSE.flatten(0, 1)[batch.taught_L]).float()
+        return logits_LV.log_softmax(-1).gather(1, batch.targets_L[:, None]).squeeze(1)
+
+    def encode(self, files: Sequence[MediaFile]) -> list[Features]:
+        """Return the features of each file, branch by branch."""
+        found: dict[int, Features] = {}
+        for name, numbers in self._by_branch([file.kind for file in files]).items():
+            with running(MODALITIES[name].encoder):
+                features = self.branches[name].encode([files[number] for number in numbers])
+            found.update(zip(numbers, features, strict=True))
+        return [found[number] for number in range(len(files))]
+
+    def connect(self, features: Sequence[Features], uses: Sequence[MediaUse]) -> Tensor | None:
+        """Return the concatenated tokens of all uses; each distinct pair of file and instruction is computed once."""
+        distinct = {(use.file, use.instruction): use for use in uses}
+        tokens = dict(zip(distinct, self._connected(features, list(distinct.values())), strict=True))
+        return torch.cat([tokens[use.file, use.instruction] for use in uses]) if uses else None
+
+    def media(self, batch: Batch, cache: MediaCache) -> Tensor | None:
+        """Return what ``connect`` would, computing only what is not cached."""
+        keys = [(batch.files[use.file].key, use.instruction) for use in batch.uses]
+        tokens = {key: cache.tokens[key] for key in keys if key in cache.tokens}
+        new = {key: use for key, use in zip(keys, batch.uses, strict=True) if key not in tokens}
+        numbers = sorted({use.file for use in new.values()})
+        features = self._cached_features([batch.files[number] for number in numbers], cache)
+        uses = [replace(use, file=numbers.index(use.file)) for use in new.values()]
+        tokens |= zip(new, self._connected(features, uses), strict=True)
+        cache.keep(tokens)
+        return torch.cat([tokens[key] for key in keys]) if keys else None
+
+    def _connected(self, features: Sequence[Features], uses: Sequence[MediaUse]) -> list[Tensor]:
+        """Return tokens_NE of each use."""
+        found: dict[int, Tensor] = {}
+        for name, numbers in self._by_branch([features[use.file].kind for use in uses]).items():
+            chosen = [uses[number] for number in numbers]
+            instructions = [use.instruction_I for use in chosen]
+            with running(MODALITIES[name].connector):
+                made = self.branches[name].connect([features[use.file] for use in chosen], instructions)
+            found.update(zip(numbers, made, strict=True))
+        for number, use in enumerate(uses):
+            check_count(features[use.file].kind, found[number], use.tokens)
+        return [found[number] for number in range(len(uses))]
+
+    def _cached_features(self, files: Sequence[MediaFile], cache: MediaCache) -> list[Features]:
+        """Return features, cached because one file has different tokens for each instruction."""
+        found = {file.key: cache.features[file.key] for file in files if file.key in cache.features}
+        new = [file for file in files if file.key not in found]
+        for file, features in zip(new, self.encode(new), strict=True):
+            found[file.key] = features
+            if self.branches[modality_of(file.kind).name].instruction is not None:
+                cache.keep_features(file.key, features)
+        return [found[file.key] for file in files]
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """The components that are there, by name."""
-        return {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+        """Return the components present, by their names in configs and checkpoints."""
+        named: dict[str, nn.Module] = {}
+        for name, branch in self.branches.items():
+            modality = MODALITIES[name]
+            named |= {modality.encoder: branch.encoder, modality.connector: branch.connector}
+        return {**named, "llm": self.llm}
 
     @property
     def device(self) -> torch.device:
         return next(self.llm.parameters()).device
 
-    def forward(self, batch: Batch) -> Loss:
-        """Conversations to the summed cross-entropy of their supervised tokens."""
-        embeds_BSE = self.embed(batch)
-        hidden_BSE = self.llm(embeds_BSE, batch.mask_BS)
-        targets_BS = batch.labels_BS[:, 1:]
-        labelled_BS = targets_BS != UNLABELLED
-        logits_LV = self.llm.logits(hidden_BSE[:, :-1][labelled_BS])
-        total = F.cross_entropy(logits_LV.float(), targets_BS[labelled_BS], reduction="sum")
-        return Loss(total, len(logits_LV))
-
-    @torch.no_grad()
-    def generate(self, batch: Batch, cache: TokenCache | None = None, **sampling: Any) -> Tensor:
-        """Left-padded prompts to the ids_BG that follow them; greedy unless told otherwise."""
-        return self.llm.generate(self.embed(batch, cache), batch.mask_BS, **sampling)
-
-    def embed(self, batch: Batch, cache: TokenCache | None = None) -> Tensor:
-        """Text and media in one row of embeddings: media tokens stand where the placeholders (negative ids) are."""
-        embeds_BSE = self.llm.embed(batch.ids_BS.clamp(min=0))
-        if not batch.media:
-            return embeds_BSE
-        media_NE = torch.cat(self.encode(batch.media, cache)).to(embeds_BSE.dtype)
-        waiting_BS = batch.ids_BS < 0
-        if len(media_NE) != int(waiting_BS.sum()):
-            raise RuntimeError(f"{len(media_NE)} media tokens for {int(waiting_BS.sum())} placeholders")
-        return embeds_BSE.masked_scatter(waiting_BS[..., None], media_NE)
-
-    def encode(self, media: Sequence[MediaInput], cache: TokenCache | None = None) -> list[Tensor]:
-        """tokens_NE of each item. Equal items are encoded once, and items of one shape together."""
-        done: dict[Hashable, Tensor] = {} if cache is None else cache.found(media)
-        groups: dict[tuple[Any, ...], dict[Hashable, MediaInput]] = {}
-        for item in media:
-            if item.key not in done:
-                groups.setdefault((item.kind, *item.tensor.shape), {})[item.key] = item
-        for items in groups.values():
-            tokens_BNE = self._encode_group(list(items.values()))
-            done.update(zip(items, tokens_BNE, strict=True))
-        if cache is not None:
-            cache.keep(done)
-        for item in media:
-            if len(done[item.key]) != item.tokens:
-                raise RuntimeError(
-                    f"{item.kind} {item.key} gave {len(done[item.key])} tokens where its connector had promised "
-                    f"{item.tokens}; the connector's tokens(grid) is wrong"
-                )
-        return [done[item.key] for item in media]
-
-    def _encode_group(self, items: Sequence[MediaInput]) -> Tensor:
-        stacked = torch.stack([item.tensor for item in items])
-        if items[0].kind == "audio":
-            assert self.audio_encoder is not None and self.audio_connector is not None
-            return encode_audio(self.audio_encoder, self.audio_connector, stacked)
-        if items[0].kind == "image":
-            return encode_images(self.encoder, self.connector, stacked, self.frames)
-        return encode_video(self.encoder, self.connector, stacked)
+    def _by_branch(self, kinds: Sequence[str]) -> dict[str, list[int]]:
+        """Return which items each branch takes."""
+        found: dict[str, list[int]] = {}
+        for number, kind in enumerate(kinds):
+            found.setdefault(modality_of(kind).name, []).append(number)
+        return found
 
 
-class TokenCache:
-    """Media tokens of the files seen last, for weights that stand still: evaluation asks a clip many questions."""
+def place(embeds_BSE: Tensor, media_NE: Tensor | None, slots_N: Tensor) -> Tensor:
+    """Put media tokens, or other embeddings, at their slots (flat places, row * S + column)."""
+    if media_NE is None:
+        return embeds_BSE
+    flat_PE = embeds_BSE.flatten(0, 1)
+    return flat_PE.index_copy(0, slots_N, media_NE.to(flat_PE.dtype)).view_as(embeds_BSE)
 
-    def __init__(self, items: int) -> None:
-        self.items = items
-        self.tokens: OrderedDict[Hashable, Tensor] = OrderedDict()
 
-    def found(self, media: Sequence[MediaInput]) -> dict[Hashable, Tensor]:
-        return {item.key: self.tokens[item.key] for item in media if item.key in self.tokens}
-
-    def keep(self, tokens: dict[Hashable, Tensor]) -> None:
-        for key, value in tokens.items():
-            self.tokens[key] = value
-            self.tokens.move_to_end(key)
-        while len(self.tokens) > self.items:
-            self.tokens.popitem(last=False)
+def check_count(kind: str, tokens_NE: Tensor, promised: int) -> None:
+    """Raise PluginError if a connector returned another number of tokens than its ``tokens`` declared."""
+    if len(tokens_NE) != promised:
+        raise PluginError(
+            f"the {modality_of(kind).connector} gave {len(tokens_NE)} tokens for media of the kind {kind!r}, and its "
+            f"tokens() had promised {promised}: their number is known before anything is decoded, so a number that "
+            "depends on the content must be declared as its maximum, and the rest padded"
+        )

@@ -1,1 +1,1 @@
-"""Runs on disk: their folders, their checkpoints, and the way back from a folder to a model."""
+"""Runs on disk: their folders, their checkpoints, and loading a model from a folder."""

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from vlframe.config import PARTS
+from vlframe.config.parts import PartConfig
+from vlframe.config.schema import RunConfig, part_settings, parts_of
 from vlframe.errors import WeightsError
 from vlframe.model.adapters import add_adapter, has_adapter
+from vlframe.model.selection import adapter_places
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.log import log
 from vlframe.weights.parts import load_parts
@@ -34,27 +34,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that is whole: where it is, and how far the run was."""
+    """A complete checkpoint: its folder, and how far the run was."""
 
     path: Path
     stage: str
     stage_number: int
     step: int  # optimizer steps of the stage
     finished: bool  # the stage is over
-    seconds: float  # that the stage has been trained for, over all its resumptions
+    seconds: float  # of training of the stage, over all resumptions
 
 
 def checkpoints(folder: RunFolder) -> list[Checkpoint]:
-    """The whole checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     return sorted(_whole(folder.checkpoints), key=lambda item: (item.stage_number, item.step, item.finished))
 
 
 def latest(folder: RunFolder) -> Checkpoint:
-    """The newest whole checkpoint; WeightsError when there is none."""
+    """Return the newest complete checkpoint; WeightsError if there is none."""
     found = checkpoints(folder)
     if not found:
+        if folder.path.parent.name == "evaluations":
+            run = folder.path.parent.parent
+            raise WeightsError(f"{folder.path} is an evaluation of the run {run} and has no weights; name the run")
         raise WeightsError(f"{folder.path} has no checkpoint yet; train it first, or resume it from its start")
     return found[-1]
+
+
+def chosen(folder: RunFolder, which: str) -> Checkpoint:
+    """Return ``newest``, ``best`` (of the last stage that has one, by ``best.json``), or the one with this folder name.
+    WeightsError if there is none.
+    """
+    if which == "newest":
+        return latest(folder)
+    there = {item.path.name: item for item in checkpoints(folder)}
+    names = list(there) or ["none at all"]
+    if which != "best":
+        if which in there:
+            return there[which]
+        raise WeightsError(
+            f"{folder.path} has no checkpoint {which!r}; it has {', '.join(names)}; say newest, best, or one of these"
+        )
+    kept = [row["checkpoint"] for row in best_of_stages(folder).values() if row["checkpoint"] in there]
+    if not kept:
+        raise WeightsError(
+            f"{folder.path} has no best checkpoint: nothing was evaluated while it trained (evaluation.every, "
+            f"validation.dataset), or trainer.keep_best was false; it has {', '.join(names)}"
+        )
+    return there[kept[-1]]
+
+
+def best_of_stages(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Read ``best.json``: by stage, in order, its best checkpoint, the step, and the score that makes it the best."""
+    return json.loads(folder.best.read_text(encoding="utf-8")) if folder.best.is_file() else {}
 
 
 def _whole(path: Path) -> Iterator[Checkpoint]:
@@ -63,7 +94,7 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
             continue
         problem = torn(folder)
         if problem:
-            log.warning("checkpoint %s is torn (%s) and is left aside", folder, problem)
+            log.warning("checkpoint %s is torn (%s) and is ignored", folder, problem)
             continue
         state = json.loads((folder / "state.json").read_text())
         state.pop("files", None)
@@ -71,7 +102,7 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
 
 
 def torn(folder: Path) -> str | None:
-    """What a checkpoint lacks of what it says it holds; None if it is whole."""
+    """Return how a checkpoint is incomplete compared with its ``state.json``; None if it is complete."""
     try:
         state = json.loads((folder / "state.json").read_text())
         sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
@@ -88,34 +119,36 @@ def is_whole(folder: Path) -> bool:
 
 
 def clear_leftovers(folder: RunFolder) -> None:
-    """What a killed process was writing when it ended."""
+    """Remove files that a killed process was writing."""
     for path in folder.checkpoints.glob(".*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.path.glob(".*.[0-9]*"):  # of ``write_text``
+    for path in folder.path.glob(".*.[0-9]*"):  # temporary files of ``write_text``
         path.unlink(missing_ok=True)
 
 
-def part_modes(config: DictConfig, stage_number: int) -> dict[str, set[str]]:
-    """What the stages up to and including ``stage_number`` did to each part.
+def part_history(config: RunConfig, stage_number: int) -> dict[str, list[PartConfig]]:
+    """Return how each stage up to and including ``stage_number`` trained each part.
 
-    A part that began with the weights of another run is no longer that of its source: it counts as trained in full.
+    A part that began with the weights of another run differs from its source: it counts as trained in full.
     """
     stages = list(config.stages.values())[: stage_number + 1]
-    taken = config.init.parts or [] if "init" in config else []
-    return {part: {stage[part].train for stage in stages} | ({"full"} if part in taken else set()) for part in PARTS}
+    taken = config.init.parts or ()
+    settings = [part_settings(stage) for stage in stages]
+    return {
+        part: [*([PartConfig(train="full")] if part in taken else []), *(stage[part] for stage in settings)]
+        for part in parts_of(config)
+    }
 
 
-def read_weights(
-    checkpoint: Checkpoint, model: VideoLLM, config: DictConfig, only: Sequence[str] | None = None
-) -> None:
-    """Give the parts of a freshly built model, or only some, the weights of a checkpoint, adapters included."""
+def read_weights(checkpoint: Checkpoint, model: VideoLLM, config: RunConfig, only: Sequence[str] | None = None) -> None:
+    """Load the weights of a checkpoint into all parts of a freshly built model, or only some, adapters included."""
     parts = {name: part for name, part in model.parts.items() if only is None or name in only}
-    modes = part_modes(config, checkpoint.stage_number)
-    stages = list(config.stages.values())[: checkpoint.stage_number + 1]
+    history = part_history(config, checkpoint.stage_number)
     for name, part in parts.items():
-        if "lora" in modes[name] and not has_adapter(part):
-            add_adapter(name, part, next(stage[name].lora for stage in stages if stage[name].train == "lora"))
-    load_parts(checkpoint.path, parts, config, modes)
+        adapted = next((settings for settings in history[name] if settings.train == "lora"), None)
+        if adapted is not None and not has_adapter(part):
+            add_adapter(name, part, adapted.lora, adapter_places(name, part, adapted))
+    load_parts(checkpoint.path, parts, parts_of(config), history)
 
 
 def checkpoint_name(state: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Checks that the author of a plugin can run on it, in tests of any framework.
+"""Checks that plugin authors can run on their components, in tests of any framework.
 
     from vlframe.testing import check_connector, check_plugin
 
@@ -8,9 +8,9 @@
     def test_the_rest_of_the_package():
         check_plugin("vlframe-mything")
 
-Each check takes the name of an installed component with its parameters (those that are not given have the defaults of
-the row), or a class with all of them. A promise that is broken is a ``ContractError`` that says which, in words. Give
-small sizes: every component is built several times, on the CPU. The same machine gives the same verdict every time.
+Each check takes the name of an installed component with its parameters (others have the row's defaults), or a class
+with all of them. A broken contract raises a ``ContractError`` that says what is broken. Use small sizes: every
+component is built several times, on the CPU. The result is deterministic on one machine.
 """
 
 from vlframe.testing.audio import check_audio_connector, check_audio_encoder

@@ -1,13 +1,15 @@
-"""Audio encoders and connectors. B batch, L samples, F audio frames, M audio features, A steps, N tokens."""
+"""Checks of audio encoders and connectors. B batch, L samples, F audio frames, M audio features, A steps, N tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vlframe.contracts.declared import steps_of, tokens_of
 from vlframe.testing.modules import Case, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
@@ -23,15 +25,17 @@ def check_audio_encoder(
     unused: Sequence[str] = (),
     plugins: Sequence[str] = (),
 ) -> None:
-    """Over sounds of ``seconds``, and of the longest it hears and more; choose parameters for which that is short."""
+    """Check an audio encoder on sounds of ``seconds``, of the longest it takes, and longer; choose parameters
+    that make that short.
+    """
     subject = Subject("audio_encoder", component, params or {}, plugins)
     planned, built = subject.plan(), subject.build()
     subject.check_source()
     for part in (planned, built):
-        subject.attribute(part, "dim", int, "the width of its features")
+        subject.width(part)
         front = subject.attribute(part, "audio", object, "how sound becomes its input")
         subject.attribute(front, "sampling_rate", int, "the rate of the waveforms it takes, in Hz")
-        subject.attribute(front, "seconds", (int, float), "the longest sound it hears")
+        subject.attribute(front, "seconds", (int, float), "the longest sound it takes")
         subject.pickles(front, "its audio front end")
     longest = float(built.audio.seconds)
     cut, longer = _features(subject, built.audio, longest), _features(subject, built.audio, longest * 1.3)
@@ -40,9 +44,9 @@ def check_audio_encoder(
     sounds = [_features(subject, built.audio, value) for value in seconds if value < longest]
     cases = []
     for count, features_FM in {len(features_FM): features_FM for features_FM in [*sounds, cut]}.items():
-        steps = _count(subject, built, "steps", count)
-        if _count(subject, planned, "steps", count) != steps or planned.dim != built.dim:
-            subject.fail(f"tells another dim or steps({count}) while planning than when built")
+        steps = _count(subject, steps_of, built, count)
+        if _count(subject, steps_of, planned, count) != steps or planned.dim != built.dim:
+            subject.fail(f"has another dim or steps({count}) while planning than when built")
         inputs = torch.stack([features_FM, features_FM.flip(0)])
         what = f"{count} audio frames, for which steps() says {steps},"
         cases.append(Case(what, (inputs,), (2, steps, built.dim)))
@@ -75,18 +79,15 @@ def check_audio_connector(
         planned, built = subject.plan(**neighbours), subject.build(**neighbours)
         cases = []
         for count in steps:
-            tokens = _count(subject, built, "tokens", count)
-            if _count(subject, planned, "tokens", count) != tokens:
+            tokens = _count(subject, tokens_of, built, count)
+            if _count(subject, tokens_of, planned, count) != tokens:
                 subject.fail("counts other tokens while planning than when built")
             what = f"{count} step(s) of width {in_dim}, for which tokens() says {tokens},"
             cases.append(Case(what, (noise(2, count, in_dim),), (2, tokens, out_dim)))
-        check_module(subject, planned, lambda neighbours=neighbours: subject.build(**neighbours), cases, unused)
+        check_module(subject, planned, partial(subject.build, **neighbours), cases, unused)
         check_input_gradient(subject, built, cases[0])
 
 
-def _count(subject: Subject, part: Any, method: str, length: int) -> int:
-    with subject.doing(f"{method}({length})"):
-        count = getattr(part, method)(length)
-    if not isinstance(count, int) or count < 1:
-        subject.fail(f"{method}({length}) is {count!r}; it must be a number, at least 1")
-    return count
+def _count(subject: Subject, declared: Callable[[Any, int], int], part: Any, length: int) -> int:
+    with subject.doing(f"counting for a length of {length}"):
+        return declared(part, length)

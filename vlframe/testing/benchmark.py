@@ -1,14 +1,17 @@
-"""Benchmarks: questions, how an answer is read, and when it is right."""
+"""Checks of benchmarks: their questions, how answers are parsed, and how they are scored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlframe.data.sample import Sample
-from vlframe.registry import Registry
+from vlframe.contracts.benchmark import Metric
+from vlframe.contracts.sample import Sample
+from vlframe.errors import PluginError
+from vlframe.evaluation.judge import Judge, Judgement
+from vlframe.registry.registry import Registry
 from vlframe.testing.dataset import check_sample
-from vlframe.testing.subject import Subject
+from vlframe.testing.subject import ContractError, Subject
 
 NONSENSE = ("", " ", "\n", "qzxv wqpl", "?!", "🙂" * 50, "A " * 400)
 
@@ -22,14 +25,19 @@ def check_benchmark(
     files: bool = True,
     plugins: Sequence[str] = (),
 ) -> None:
-    """``dataset`` is the questions: samples, or the config of a data set; left out for a benchmark with its own."""
+    """Check a benchmark. ``dataset`` holds the questions: samples, or the config of a data set; omitted for a benchmark
+    with its own.
+
+    Right answers must be right (for graded ones: better than any nonsense, by the primary metric), nonsense wrong, and
+    the values are checked as in a run.
+    """
     subject = Subject("benchmark", component, params or {}, plugins)
     if isinstance(dataset, Mapping):
         dataset = Registry.installed(plugins).build("dataset", dataset)
     neighbours: dict[str, Any] = {}
     if dataset is not None:
         neighbours = {"dataset": dataset}
-        if isinstance(component, str):  # its config names a data set; the built one takes its place
+        if isinstance(component, str):  # its config names a data set; the built one replaces it
             subject.params = {"dataset": "built", **subject.params}
     benchmark = subject.build(**neighbours)
     questions = subject.attribute(benchmark, "samples", Sequence, "a sequence of vlframe.Sample")
@@ -37,48 +45,101 @@ def check_benchmark(
         subject.fail(f"max_new_tokens is {benchmark.max_new_tokens}; an answer needs at least 1")
     if not questions:
         subject.fail("has no questions")
+    if not hasattr(benchmark, "parse"):
+        subject.fail("has no parse(text, sample)")
+    judge = _CheckedJudge(subject, benchmark)
     right_somewhere = set()
     for index, sample in enumerate(questions[:samples]):
         where = f"question {index}"
         check_sample(subject, sample, where, files=files)
         if sample.turns[-1].role != "user":
             subject.fail(f"{where} ends with a turn of the {sample.turns[-1].role}; it must end with what is asked")
-        _check_right(subject, benchmark, sample, where)
-        right_somewhere |= _right_nonsense(subject, benchmark, sample, where)
-        _check_wrong(subject, benchmark, sample, where)
+        if not sample.answers:
+            subject.fail(f"{where} ({sample.id}) has no answer, so nothing can be right")
+        worst_of_right = _check_right(judge, sample, where)
+        right_somewhere |= _right_nonsense(judge, sample, worst_of_right)
+        _check_options(judge, sample, where)
+        _check_candidates(judge, sample, where)
     if right_somewhere:
         subject.fail(f"counts {', '.join(map(repr, sorted(right_somewhere)))} as a right answer")
 
 
-def _verdict(subject: Subject, benchmark: Any, text: str, sample: Sample, where: str) -> bool | None:
-    """Whether a text is right; None where it is no answer."""
-    with subject.doing(f"parse({text[:40]!r}) of {where}"):
-        answer = benchmark.parse(text, sample)
-    if answer is None:
-        return None
-    if not isinstance(answer, str):
-        subject.fail(f"parse({text[:40]!r}) of {where} is {answer!r}; it must be a string, or None for no answer")
-    with subject.doing(f"correct({answer!r}) of {where}"):
-        verdict = benchmark.correct(answer, sample)
-    if not isinstance(verdict, bool):
-        subject.fail(f"correct({answer!r}) of {where} is {verdict!r}; it must be True or False")
-    return verdict
+class _CheckedJudge:
+    """The judge of a run, with its errors turned into ``ContractError``."""
+
+    def __init__(self, subject: Subject, benchmark: Any) -> None:
+        self.subject = subject
+        self.benchmark = benchmark
+        try:
+            self.judge = Judge(subject.label, benchmark)
+        except PluginError as error:
+            raise ContractError(str(error)) from error
+
+    @property
+    def primary(self) -> Metric:
+        return self.judge.primary
+
+    @property
+    def of_many(self) -> bool:
+        """Return whether the primary metric is undefined for a single answer."""
+        return self.primary.of_sums is not None
+
+    def __call__(self, text: str, sample: Sample) -> Judgement:
+        try:
+            with self.subject.doing(f"judging {text[:40]!r} for question {sample.id!r}"):
+                return self.judge(text, sample)
+        except PluginError as error:
+            raise ContractError(str(error)) from error
+
+    def worth(self, text: str, sample: Sample) -> float | None:
+        """Return the primary metric, more is better; None if it does not apply, or the text cannot be parsed."""
+        judgement = self(text, sample)
+        value = judgement.values[self.primary.name]
+        if judgement.parsed is None or not isinstance(value, int | float):
+            return None
+        return -float(value) if self.primary.less_is_better else float(value)
 
 
-def _check_right(subject: Subject, benchmark: Any, sample: Sample, where: str) -> None:
-    if sample.answer is None:
-        subject.fail(f"{where} ({sample.id}) has no answer, so nothing can be right")
-    if not _verdict(subject, benchmark, sample.answer, sample, where):
-        subject.fail(f"does not take the right answer of {where}, {sample.answer!r}, as right")
+def _check_right(judge: _CheckedJudge, sample: Sample, where: str) -> float:
+    """Return the lowest value among the right answers."""
+    worths = [0.0] if judge.of_many else []
+    for answer in sample.answers:
+        worth = judge.worth(answer, sample)
+        if judge.of_many:
+            continue
+        if worth is None or (judge.primary.value is bool and worth != (not judge.primary.less_is_better)):
+            judge.subject.fail(f"does not take the right answer of {where}, {answer!r}, as right")
+        worths.append(worth)
+    return min(worths)
 
 
-def _right_nonsense(subject: Subject, benchmark: Any, sample: Sample, where: str) -> set[str]:
-    texts = [text for text in NONSENSE if text.strip() != (sample.answer or "").strip()]
-    return {text[:20] for text in texts if _verdict(subject, benchmark, text, sample, where)}
+def _right_nonsense(judge: _CheckedJudge, sample: Sample, right: float) -> set[str]:
+    """Return the nonsense that scores as well as a right answer."""
+    answers = {answer.strip() for answer in sample.answers}
+    texts = [text for text in NONSENSE if text.strip() not in answers]
+    worths = {text: judge.worth(text, sample) for text in texts}
+    return {text[:20] for text, worth in worths.items() if worth is not None and worth >= right and not judge.of_many}
 
 
-def _check_wrong(subject: Subject, benchmark: Any, sample: Sample, where: str) -> None:
-    """Of all options, written out, one is right."""
-    right = [option for option in sample.options if _verdict(subject, benchmark, option, sample, where)]
-    if sample.options and len(right) != 1:
-        subject.fail(f"takes {len(right)} of the options {list(sample.options)} of {where} as right; it must be one")
+def _check_options(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that as many of the written-out options are right as there are right answers."""
+    if not sample.options or judge.primary.value is not bool:
+        return
+    best = 0.0 if judge.primary.less_is_better else 1.0
+    right = [option for option in sample.options if judge.worth(option, sample) == best]
+    if len(right) != len(sample.answers):
+        judge.subject.fail(
+            f"takes {len(right)} of the options {list(sample.options)} of {where} as right; it must be "
+            f"{'one' if len(sample.answers) == 1 else len(sample.answers)}"
+        )
+
+
+def _check_candidates(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that every candidate of ``choice=likelihood`` is parsed as an answer."""
+    if not hasattr(judge.benchmark, "candidates"):
+        return
+    with judge.subject.doing(f"candidates of {where}"):
+        candidates = list(judge.benchmark.candidates(sample))
+    unread = [text for text in candidates if not isinstance(text, str) or judge(text, sample).parsed is None]
+    if unread:
+        judge.subject.fail(f"does not read its own candidate {unread[0]!r} of {where} as an answer")

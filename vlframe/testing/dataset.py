@@ -1,4 +1,4 @@
-"""Data sets, and what every sample promises."""
+"""Checks of data sets and their samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlframe.data.sample import Media, Part, Sample, Turn, tags_in
+from vlframe.contracts.sample import Media, Sample, Subset, Turn, media_tags
 from vlframe.testing.subject import Subject
 
 ROLES = ("system", "user", "assistant")
@@ -20,7 +20,7 @@ def check_dataset(
     files: bool = True,
     plugins: Sequence[str] = (),
 ) -> None:
-    """Looks at the first and last of its ``samples``. ``files``: their media must be there, too."""
+    """Check a data set by the first and last of its ``samples``. ``files``: their media must exist, too."""
     subject = Subject("dataset", component, params or {}, plugins)
     dataset = subject.build()
     with subject.doing("len()"):
@@ -39,7 +39,7 @@ def check_dataset(
         if sample.id in seen:
             subject.fail(f"samples {seen[sample.id]} and {index} have the same id {sample.id!r}")
         seen[sample.id] = index
-        if sample.answer is None and not any(turn.role == "assistant" for turn in sample.turns):
+        if not sample.answers and not any(turn.role == "assistant" for turn in sample.turns):
             subject.fail(f"sample {index} has neither an assistant's turn nor an answer: nothing to learn or score")
     try:
         dataset[length]
@@ -49,7 +49,7 @@ def check_dataset(
         subject.fail(f"index {length} of {length} raises {type(error).__name__}; a sequence raises IndexError")
     else:
         subject.fail(f"index {length} of {length} gives a sample; a sequence raises IndexError")
-    _check_parts(subject, getattr(dataset, "parts", None), length)
+    _check_parts(subject, getattr(dataset, "subsets", None), length)
     _check_entries(subject, dataset, looked_at)
 
 
@@ -60,7 +60,7 @@ def check_sample(subject: Subject, sample: Any, where: str, *, files: bool) -> N
         subject.fail(f"{where} has the id {sample.id!r}; it must be a word by which a person finds it")
     if not sample.turns or not all(isinstance(turn, Turn) and turn.role in ROLES for turn in sample.turns):
         subject.fail(f"{where} has turns {sample.turns!r}; they must be vlframe.Turn of {', '.join(ROLES)}")
-    tags = [kind for turn in sample.turns for _, kind in tags_in(turn.text)]
+    tags = media_tags(sample.turns)
     kinds = [item.kind for item in sample.media]
     if tags != kinds:
         subject.fail(f"{where} has the tags {tags} in its text and the media {kinds}; they must be the same, in order")
@@ -69,18 +69,18 @@ def check_sample(subject: Subject, sample: Any, where: str, *, files: bool) -> N
             subject.fail(f"{where} has the media {item!r}; it must be a vlframe.Media with a pathlib.Path")
         if files and not item.path.is_file():
             subject.fail(f"{where} points at {item.path}, which is not there (files=False leaves that unchecked)")
-        if None not in (item.start, item.end) and item.start >= item.end:
+        if item.start is not None and item.end is not None and item.start >= item.end:
             subject.fail(f"{where} points at {item.path} from {item.start} s to {item.end} s")
 
 
 def _check_entries(subject: Subject, dataset: Any, looked_at: Sequence[int]) -> None:
-    """The rows that ``vlframe data check`` is given are the samples that training is given."""
+    """Check that the rows for ``vlframe data check`` are the samples used in training."""
     own = getattr(type(dataset), "entries", None)
     if own is None:
         return
     values = dict(subject.params)
     if isinstance(subject.component, str):
-        values = subject.registry.check("dataset", {"name": subject.component, **values})
+        values = dict(subject.registry.check("dataset", {"name": subject.component, **values}))
         del values["name"]
     with subject.doing("entries()"):
         entries = list(own(**values))
@@ -96,8 +96,10 @@ def _check_parts(subject: Subject, parts: Any, length: int) -> None:
         return
     at = 0
     for part in parts:
-        if not isinstance(part, Part) or part.start != at or part.stop < part.start or part.weight < 0:
-            subject.fail(f"has the parts {parts}; they must be vlframe.Part, one after the other from 0, weights >= 0")
+        if not isinstance(part, Subset) or part.start != at or part.stop < part.start or part.weight < 0:
+            subject.fail(
+                f"has the subsets {parts}; they must be vlframe.Subset, one after the other from 0, weights >= 0"
+            )
         at = part.stop
     if at != length:
         subject.fail(f"has parts up to {at} and {length} samples; together they must hold every sample")

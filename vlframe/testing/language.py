@@ -1,4 +1,4 @@
-"""Language models. B batch, S sequence, E embedding, V vocabulary, G generated tokens."""
+"""Checks of language models. B batch, S sequence, E embedding, V vocabulary, G generated tokens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlframe.contracts.language_model import SequenceLayout, padded_layout
 from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
@@ -22,7 +23,9 @@ def check_llm(
     unused: Sequence[str] = (),
     plugins: Sequence[str] = (),
 ) -> None:
-    """The output head, which ``forward`` leaves out, is checked apart; it need not be named in ``unused``."""
+    """Check a language model. The output head, which ``forward`` does not use, is checked separately and need not be
+    named in ``unused``.
+    """
     subject = Subject("llm", component, params or {}, plugins)
     planned, built = subject.plan(), subject.build()
     subject.check_source()
@@ -30,38 +33,43 @@ def check_llm(
         subject.attribute(part, "dim", int, "the width of its embeddings")
         subject.attribute(part, "context", int, "the longest sequence it was made for")
     if (planned.dim, planned.context) != (built.dim, built.context):
-        subject.fail("tells another dim or context while planning than when built")
+        subject.fail("has another dim or context while planning than when built")
     embeds_BSE, mask_BS = 0.1 * noise(2, LENGTH, built.dim), torch.ones(2, LENGTH, dtype=torch.bool)
-    case = Case(f"{LENGTH} embeddings", (embeds_BSE, mask_BS), (2, LENGTH, built.dim))
+    case = Case(f"{LENGTH} embeddings", (embeds_BSE, mask_BS), (2, LENGTH, built.dim), _arguments)
     whole = _Whole(built)
     check_module(subject, planned, subject.build, [case], [*unused, *_not_in_forward(whole, case)])
     check_input_gradient(subject, built, case)
     _check_vocabulary(subject, built)
+    _check_loss(subject, built, embeds_BSE)
     _check_order(subject, built, embeds_BSE)
     _check_padding(subject, built, embeds_BSE)
     _check_generate(subject, built, embeds_BSE)
 
 
+def _arguments(embeds_BSE: Tensor, mask_BS: Tensor) -> tuple[Tensor, SequenceLayout]:
+    return embeds_BSE, padded_layout(mask_BS)
+
+
 class _Whole(nn.Module):
-    """Embedding, decoder and output head in one call: each parameter must have a part in it."""
+    """Embedding, decoder and output head in one call: each parameter must affect its output."""
 
     def __init__(self, llm: Any) -> None:
         super().__init__()
         self.llm = llm
 
-    def forward(self, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor:
-        words_BSE = self.llm.embed(torch.arange(mask_BS.shape[1]).expand(mask_BS.shape))
-        return self.llm.logits(self.llm(embeds_BSE + words_BSE, mask_BS))
+    def forward(self, embeds_BSE: Tensor, layout: SequenceLayout) -> Tensor:
+        words_BSE = self.llm.embed(torch.arange(embeds_BSE.shape[1]).expand(embeds_BSE.shape[:2]))
+        return self.llm.logits(self.llm(embeds_BSE + words_BSE, layout))
 
 
 def _not_in_forward(whole: _Whole, case: Case) -> list[str]:
-    """Parameters that only ``embed`` and ``logits`` use."""
+    """Return the parameters that only ``embed`` and ``logits`` use."""
     llm = whole.llm.eval()
     llm.requires_grad_(True)
 
     def reached(module: Any) -> set[str]:
         llm.zero_grad()
-        module(*case.inputs).sum().backward()
+        case.call(module).sum().backward()
         return {name for name, parameter in llm.named_parameters() if parameter.grad is not None}
 
     names = reached(whole) - reached(llm)
@@ -80,7 +88,7 @@ def _check_vocabulary(subject: Subject, llm: Any) -> None:
         subject.fail("its tokenizer is not a fast one, and label masks need character offsets")
     with torch.no_grad(), subject.doing("embed() and logits()"):
         embeds_BSE = llm.eval().embed(ids_BS)
-        hidden_BSE = llm(embeds_BSE, torch.ones_like(ids_BS, dtype=torch.bool))
+        hidden_BSE = llm(embeds_BSE, padded_layout(torch.ones_like(ids_BS, dtype=torch.bool)))
         logits_BSV, logits_V = llm.logits(hidden_BSE), llm.logits(hidden_BSE[0, -1])
     if tuple(embeds_BSE.shape) != (*ids_BS.shape, llm.dim):
         subject.fail(f"embed of {tuple(ids_BS.shape)} ids gives {tuple(embeds_BSE.shape)}, with a dim of {llm.dim}")
@@ -90,9 +98,24 @@ def _check_vocabulary(subject: Subject, llm: Any) -> None:
         subject.fail("logits of one hidden state differ from those of the same state inside a batch")
 
 
+def _check_loss(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    """Check that the loss is the sum of cross-entropies at supervised positions only."""
+    taught_L, targets_L = torch.tensor([1, 4, LENGTH + 2]), torch.tensor([3, 0, 5])
+    with torch.no_grad(), subject.doing("loss()"):
+        hidden_BSE = llm.eval()(embeds_BSE, padded_layout(torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)))
+        loss = llm.loss(hidden_BSE, taught_L, targets_L)
+        logits_LV = llm.logits(hidden_BSE.flatten(0, 1)[taught_L]).float()
+    expected = torch.nn.functional.cross_entropy(logits_LV, targets_L, reduction="sum")
+    if loss.tokens != len(targets_L) or not torch.allclose(loss.total, expected, rtol=1e-4, atol=TOLERANCE):
+        subject.fail(
+            f"loss gives {float(loss.total):.6g} for {loss.tokens} tokens; the sum of the cross-entropies of its own "
+            f"logits is {float(expected):.6g} for {len(targets_L)}"
+        )
+
+
 def _hidden(subject: Subject, llm: Any, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor:
     with torch.no_grad(), subject.doing("forward with padding"):
-        return llm.eval()(embeds_BSE, mask_BS)
+        return llm.eval()(embeds_BSE, padded_layout(mask_BS))
 
 
 def _check_order(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
@@ -121,7 +144,7 @@ def _check_padding(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
 
 
 def _check_generate(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
-    """A batch with left padding gives what each row gives alone."""
+    """Check that a batch with left padding generates the same as each row by itself."""
     short = LENGTH - 4
     mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
     mask_BS[1, :-short] = False

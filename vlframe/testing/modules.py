@@ -1,4 +1,4 @@
-"""What every component with weights promises. B batch; the other shapes are those of the contracts."""
+"""Checks of every component with weights. B batch; the other shapes are those of the contracts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,39 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vlframe.errors import WeightsError
+from vlframe.errors import WeightsError, some_of
 from vlframe.testing.subject import Subject
 from vlframe.weights.parts import distinct_tensors
 from vlframe.weights.strict import load_strict
 
-TOLERANCE = 1e-4  # float32, small sizes: rounding alone
+TOLERANCE = 1e-4  # float32, small sizes: only rounding
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call of ``forward``: what it is, its arguments, and the shape that was promised. The first axis is B = 2."""
+    """One call of ``forward``: its description, its arguments, and the declared shape. The first axis is B = 2."""
 
     what: str
     inputs: tuple[Tensor, ...]
     shape: tuple[int, ...]
+    arguments: Callable[..., tuple[Any, ...]] | None = None  # maps ``inputs`` to forward's arguments; None: unchanged
+    keywords: tuple[str, ...] = ()  # names of forward's last arguments
+
+    def call(self, module: Any) -> Any:
+        taken = self.inputs if self.arguments is None else self.arguments(*self.inputs)
+        positional = len(taken) - len(self.keywords)
+        return module(*taken[:positional], **dict(zip(self.keywords, taken[positional:], strict=True)))
 
 
 def noise(*shape: int) -> Tensor:
-    """The same standard normal numbers every time."""
+    """Return standard normal numbers, the same every time."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 def check_module(
     subject: Subject, planned: Any, build: Callable[[], nn.Module], cases: Sequence[Case], unused: Sequence[str]
 ) -> None:
-    """Everything that is the same for an encoder, a connector and a language model."""
+    """Check everything that encoders, connectors and language models have in common."""
     module = build()
     _check_planned(subject, planned, module)
     for case in cases:
@@ -56,11 +63,11 @@ def check_module(
 
 def run(subject: Subject, module: nn.Module, case: Case) -> Tensor:
     with subject.doing(f"forward of {case.what}"):
-        return module(*case.inputs)
+        return case.call(module)
 
 
 def check_forward(subject: Subject, module: nn.Module, case: Case) -> Tensor:
-    """In eval mode: shape, numbers, the same twice, nothing else touched."""
+    """Check one forward pass in eval mode: shape, finite numbers, the same twice, inputs and random state untouched."""
     module.eval()
     before = [item.clone() for item in case.inputs]
     with torch.no_grad(), _untouched_rng(subject, case.what):
@@ -83,7 +90,7 @@ def check_forward(subject: Subject, module: nn.Module, case: Case) -> Tensor:
 
 @contextmanager
 def _untouched_rng(subject: Subject, what: str) -> Iterator[None]:
-    """Evaluation must not move the random numbers of the training around it."""
+    """Check that evaluation does not advance the random state of the training around it."""
     before = _rng_states()
     yield
     moved = [name for name, state in _rng_states().items() if state != before[name]]
@@ -102,7 +109,7 @@ def _check_planned(subject: Subject, planned: Any, module: Any) -> None:
             subject.fail(f"is a {type(part).__name__}; it must be a torch.nn.Module")
     real = [name for name, parameter in planned.named_parameters() if parameter.device.type != "meta"]
     if real:
-        subject.fail(f"has real memory for {', '.join(real[:4])} on the meta device: none while vlframe.planning()")
+        subject.fail(f"has real memory for {', '.join(real[:4])} on the meta device: none while vlframe.is_meta()")
     expected = {name: tuple(item.shape) for name, item in module.named_parameters()}
     found = {name: tuple(item.shape) for name, item in planned.named_parameters()}
     if found != expected:
@@ -112,7 +119,8 @@ def _check_planned(subject: Subject, planned: Any, module: Any) -> None:
 
 def _check_rows(subject: Subject, module: nn.Module, case: Case, output: Tensor) -> None:
     for index in range(len(output)):
-        one = Case(f"{case.what}, row {index} alone", tuple(item[index : index + 1] for item in case.inputs), ())
+        inputs = tuple(item[index : index + 1] for item in case.inputs)
+        one = replace(case, what=f"{case.what}, row {index} alone", inputs=inputs, shape=())
         with torch.no_grad():
             alone = run(subject, module, one)
         difference = float((alone - output[index : index + 1]).abs().max())
@@ -130,7 +138,7 @@ def _check_training(subject: Subject, module: nn.Module, cases: Sequence[Case]) 
 
 
 def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case], unused: Sequence[str]) -> None:
-    """Over all cases together, every trainable parameter must have had a part in the output."""
+    """Check that every trainable parameter affects the output of some case."""
     module.eval().requires_grad_(True)
     module.zero_grad()
     for case in cases:
@@ -141,10 +149,7 @@ def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case],
     lost = [name for name, parameter in module.named_parameters() if parameter.grad is None]
     undeclared = [name for name in lost if not _declared(name, unused)]
     if undeclared:
-        more = f" and {len(undeclared) - 8} more" if len(undeclared) > 8 else ""
-        subject.fail(
-            f"no gradient reaches {', '.join(undeclared[:8])}{more}; drop what is not used, or name it in unused="
-        )
+        subject.fail(f"no gradient reaches {some_of(undeclared)}; drop what is not used, or name it in unused=")
     vain = [name for name in unused if not any(_declared(key, [name]) for key in lost)]
     if vain:
         subject.fail(f"unused={vain} names parameters that are used, or not there")
@@ -158,9 +163,9 @@ def _declared(name: str, unused: Sequence[str]) -> bool:
 
 
 def check_input_gradient(subject: Subject, module: nn.Module, case: Case) -> None:
-    """What stands before this part may be trained."""
+    """Check that gradients reach the input, so that earlier parts can be trained."""
     first = case.inputs[0].clone().requires_grad_(True)
-    output = run(subject, module.eval(), Case(case.what, (first, *case.inputs[1:]), case.shape))
+    output = run(subject, module.eval(), replace(case, inputs=(first, *case.inputs[1:])))
     (output * noise(*output.shape)).sum().backward()
     if first.grad is None or not first.grad.abs().max() > 0:
         subject.fail(f"no gradient reaches the input of {case.what}, so nothing before it could be trained")
@@ -168,7 +173,7 @@ def check_input_gradient(subject: Subject, module: nn.Module, case: Case) -> Non
 
 
 def _check_precision(subject: Subject, module: nn.Module, case: Case) -> None:
-    """As bf16 runs do it: autocast, around float32 weights (trained) or bfloat16 matrices (frozen)."""
+    """Check bf16 runs: autocast with float32 weights (trained) or bfloat16 matrices (frozen)."""
     for frozen in (False, True):
         part = copy.deepcopy(module).eval()
         for parameter in part.parameters():
@@ -177,16 +182,16 @@ def _check_precision(subject: Subject, module: nn.Module, case: Case) -> None:
         weights = "frozen bfloat16" if frozen else "float32"
         what = f"{case.what} in a bf16 run with {weights} weights"
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            output = run(subject, part, Case(what, case.inputs, case.shape))
+            output = run(subject, part, replace(case, what=what))
         if tuple(output.shape) != case.shape or not output.is_floating_point() or not output.isfinite().all():
             subject.fail(f"forward of {what} gives {output.dtype} of shape {tuple(output.shape)}, or no finite numbers")
 
 
 def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, case: Case) -> None:
-    """Everything that matters is in the state dict, and a checkpoint brings it back."""
+    """Check that the state dict is complete and a checkpoint restores the module."""
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(0.01)  # away from anything that building could give
+            parameter.add_(0.01)  # different from anything that building could produce
         wanted = run(subject, module.eval(), case)
     tensors = distinct_tensors(module)
     with tempfile.TemporaryDirectory() as folder, subject.doing("its checkpoint"):

@@ -1,4 +1,4 @@
-"""A whole plugin: light to load, every row typed and buildable, every preset and experiment composed."""
+"""Checks of a whole plugin: light to load, every row typed and buildable, every preset and experiment composed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from vlframe.config.asking import keys_of_every
+from vlframe.contracts.kinds import kinds
 from vlframe.errors import UserError
-from vlframe.hooks import KINDS
-from vlframe.plugins import Plugin
-from vlframe.registry import Registry, Row
+from vlframe.registry.discovery import Plugin
+from vlframe.registry.registry import Registry, Row
 from vlframe.testing.subject import ContractError
 
 HEAVY = ("torch", "transformers", "lightning", "timm", "peft", "av", "decord", "torchaudio", "torchvision", "hydra")
-NEIGHBOURS = {
-    "connector": ("in_dim", "out_dim"),
-    "audio_connector": ("in_dim", "out_dim"),
-    "encoder": (),
-    "audio_encoder": (),
-}
 LOAD = """
 import sys
-from vlframe.plugins import GROUP, _load_file
+from vlframe.registry.discovery import GROUP, _load_file
 from importlib.metadata import entry_points
 from pathlib import Path
 name = sys.argv[1]
@@ -38,8 +31,10 @@ print(*[module for module in sys.argv[2:] if module in sys.modules])
 
 
 def check_plugin(distribution: str) -> None:
-    """``distribution`` is the name that pip knows, or the path of a single file. Imports every class; builds none."""
-    from vlframe.app import open_registry
+    """Check a plugin. ``distribution`` is its name in pip, or the path of a single file. Imports every class;
+    builds none.
+    """
+    from vlframe.composer.compose import open_registry
 
     single = [distribution] if distribution.endswith(".py") else []
     registry = open_registry(single)
@@ -62,7 +57,7 @@ def _check_light(distribution: str) -> None:
     command = [sys.executable, "-c", LOAD, distribution, *HEAVY]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ContractError(f"{distribution} cannot be loaded in a process of its own: {done.stderr.strip()}")
+        raise ContractError(f"{distribution} cannot be loaded in a separate process: {done.stderr.strip()}")
     if loaded := done.stdout.split():
         raise ContractError(
             f"{distribution} imports {', '.join(loaded)} when it is listed; import classes where they are built "
@@ -75,29 +70,31 @@ def _check_row(row: Row) -> None:
     label = f"{kind} {row.component.name!r}"
     if not row.component.summary.strip():
         raise ContractError(f"{label} has no summary; `vlframe list` shows it to those who look for one")
-    parameters = [key for key in OmegaConf.structured(row.schema) if key != "name"]
-    neighbours = NEIGHBOURS.get(kind, ())
-    if taken := [key for key in parameters if key in NEIGHBOURS["connector"]]:
+    parameters = [key for key in row.schema.__dataclass_fields__ if key not in ("name", *keys_of_every(kind))]
+    neighbours = kinds()[kind].neighbours
+    if taken := [key for key in parameters if key in ("in_dim", "out_dim", *neighbours)]:
         raise ContractError(f"{label} has the parameters {', '.join(taken)}; widths come from its neighbours")
     try:
         signature = inspect.signature(row.load_class())
     except UserError as error:
         raise ContractError(str(error)) from error
-    _check_signature(label, signature, {*parameters, *neighbours})
+    _check_signature(label, signature, {*parameters, *neighbours}, kinds()[kind].offered)
     if "source" not in parameters:
         return
     if getattr(row.schema(), "source", None) not in (None, "???"):
         raise ContractError(f"{label} has a default source; weights are random by default, and presets name sources")
 
 
-def _check_signature(label: str, signature: inspect.Signature, given: set[str]) -> None:
+def _check_signature(label: str, signature: inspect.Signature, given: set[str], offered: tuple[str, ...]) -> None:
     try:
         signature.bind(**dict.fromkeys(given))
     except TypeError as error:
         raise ContractError(
             f"{label}: its class does not take its own parameters ({error}); called with {', '.join(sorted(given))}"
         ) from error
-    defaults = [key for key, item in signature.parameters.items() if item.default is not item.empty]
+    defaults = [
+        key for key, item in signature.parameters.items() if item.default is not item.empty and key not in offered
+    ]
     if defaults:
         raise ContractError(
             f"{label}: the class has a second default for {', '.join(defaults)}; their one home is the "
@@ -108,19 +105,21 @@ def _check_signature(label: str, signature: inspect.Signature, given: set[str]) 
 def _check_conf(plugin: Plugin, registry: Registry) -> None:
     if plugin.conf is None:
         return
+    groups = {kind.group for kind in kinds().values()}
     for file in sorted(plugin.conf.rglob("*.yaml")):
-        group, name = file.parent.relative_to(plugin.conf).as_posix(), file.stem
-        if group in KINDS or group in ("model", "experiment"):
+        group, _, name = file.relative_to(plugin.conf).with_suffix("").as_posix().partition("/")
+        whole = not file.stem.startswith("_")  # the others are shared by several experiments
+        if whole and (group in groups or group in ("model", "experiment")):
             _check_preset(plugin, registry, file, group, name)
 
 
 def _check_preset(plugin: Plugin, registry: Registry, file: Path, group: str, name: str) -> None:
-    from vlframe.app import compose
+    from vlframe.composer.compose import compose
 
     try:
         config = compose("train", [f"{group}={name}"], registry)
-        if group in KINDS and group != "benchmark":
-            registry.check(group, config[group])
+        if group in kinds() and not kinds()[group].many and group != "benchmark":
+            registry.check(group, getattr(config, group))
     except UserError as error:
-        if "needs a value for" not in str(error):  # a path that only a user knows
+        if "needs a value for" not in str(error):  # a path that only the user knows
             raise ContractError(f"{plugin.name}: {file} does not compose: {error}") from error

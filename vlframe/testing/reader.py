@@ -1,4 +1,4 @@
-"""Readers. T frames, Y X pixels, C colours, L waveform samples."""
+"""Checks of readers. T frames, Y X pixels, C colours, L waveform samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vlframe.contracts import VideoInfo
+from vlframe.contracts.reader import VideoInfo
 from vlframe.errors import MediaError, NoAudioTrack
 from vlframe.testing.subject import Subject
 
@@ -20,7 +20,8 @@ SPARSE = [(17, 3, 3, 22), (0,), (FRAMES - 1, 0), tuple(range(1, FRAMES, 5))]
 def check_reader(
     component: str | type, params: Mapping[str, Any] | None = None, *, plugins: Sequence[str] = ()
 ) -> None:
-    """On small mp4 files written for it (H.264, AAC): three seconds of known pictures, with and without a tone."""
+    """Check a reader on small mp4 files written here (H.264, AAC): three seconds of known pictures, with and without a
+    tone."""
     subject = Subject("reader", component, params or {}, plugins)
     reader = subject.build()
     subject.pickles(reader, "the reader")
@@ -36,7 +37,9 @@ def check_reader(
 
 
 def picture(index: int) -> np.ndarray:
-    """RGB ``frame_YXC``: a grey that tells the index, red in the upper left quarter and blue in the lower right."""
+    """Return RGB ``frame_YXC``: a grey that encodes the index, red in the upper left quarter and blue in the
+    lower right.
+    """
     frame_YXC = np.full((HEIGHT, WIDTH, 3), 20 + index * 9, np.uint8)
     frame_YXC[: HEIGHT // 2, : WIDTH // 2] = (220, 20, 20)
     frame_YXC[HEIGHT // 2 :, WIDTH // 2 :] = (20, 20, 220)
@@ -77,7 +80,7 @@ def _check_frames(subject: Subject, reader: Any, path: Path) -> None:
         subject.fail(f"frames gives {all_TYXC.dtype} {all_TYXC.shape}; it must be uint8 T x Y x X x RGB")
     for index, frame_YXC in enumerate(all_TYXC):
         difference = np.abs(frame_YXC.astype(int) - picture(index)).mean()
-        if difference > 6:  # a codec rounds; the next frame differs by 4.5, colours the wrong way round by 50
+        if difference > 6:  # codecs round; the next frame differs by 4.5, swapped colours by 50
             subject.fail(f"frame {index} is not the picture that was written (RGB, upright), off by {difference:.1f}")
     order = np.argsort([frame[HEIGHT // 2 :, : WIDTH // 2].mean() for frame in all_TYXC])
     if list(order) != list(range(FRAMES)):
@@ -122,4 +125,4 @@ def _check_refusals(subject: Subject, reader: Any, silent: Path, folder: Path) -
             continue
         except Exception as error:
             subject.fail(f"{what} raises {type(error).__name__}: {error}; it must be a vlframe.{expected.__name__}")
-        subject.fail(f"{what} is read without a word; it must raise a vlframe.{expected.__name__}")
+        subject.fail(f"{what} is read without an error; it must raise a vlframe.{expected.__name__}")

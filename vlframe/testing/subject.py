@@ -1,4 +1,4 @@
-"""What is checked, and how a broken promise is told."""
+"""The component under check, and how broken contracts are reported."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any, NoReturn
 
 import torch
 
-from vlframe.contracts import plan
+from vlframe.contracts.declared import WrongDeclaration, width_of
+from vlframe.contracts.meta import meta_build
 from vlframe.errors import UserError
-from vlframe.registry import Registry
+from vlframe.registry.registry import Registry
 
 
 class ContractError(AssertionError):
-    """A component does not do what its kind promises."""
+    """A component breaks the contract of its kind."""
 
 
 @dataclass
 class Subject:
-    """A component that is named, or a class, with the parameters it is to be checked with."""
+    """A component under check, by name or class, with its parameters."""
 
     kind: str
     component: str | type
@@ -29,28 +30,29 @@ class Subject:
     plugins: Sequence[str] = ()  # single files, as plugins.paths
 
     def __post_init__(self) -> None:
-        named = isinstance(self.component, str)
-        self.label = f"{self.kind} {self.component if named else self.component.__name__!r}"
-        if named:
-            self.label = f"{self.kind} {self.component!r}"
+        name = self.component if isinstance(self.component, str) else self.component.__name__
+        self.label = f"{self.kind} {name!r}"
+        if isinstance(self.component, str):
             self.registry = Registry.installed(self.plugins)
-            self.registry.row(self.kind, self.component)  # an unknown name is the caller's mistake, and says so
+            self.registry.row(self.kind, self.component)  # an unknown name is the caller's mistake, reported as such
 
     def fail(self, message: str) -> NoReturn:
         raise ContractError(f"{self.label}: {message}")
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Any failure inside is a broken promise, but for what vlframe itself has to say about a wrong request."""
+        """Turn any failure inside into a broken contract, except vlframe's own errors about a wrong request."""
         try:
             yield
+        except WrongDeclaration as error:
+            raise ContractError(f"{self.label}: {error}") from error
         except (ContractError, UserError):
             raise
         except Exception as error:
             raise ContractError(f"{self.label}: {what} fails with {type(error).__name__}: {error}") from error
 
     def build(self, **neighbours: Any) -> Any:
-        """With the same random weights every time."""
+        """Build the component, with the same random weights every time."""
         with torch.random.fork_rng(devices=[]), self.doing("building it"):
             torch.manual_seed(0)
             if isinstance(self.component, str):
@@ -58,14 +60,17 @@ class Subject:
             return self.component(**self.params, **neighbours)
 
     def plan(self, **neighbours: Any) -> Any:
-        """On the meta device, as a composition is planned."""
-        with plan():
+        """Build the component on the meta device, as the check of a composition does."""
+        with meta_build():
             return self.build(**neighbours)
 
     def check_source(self) -> None:
-        """A plan of a pretrained component asks for no weights, so that a composition is checked without them."""
-        named = isinstance(self.component, str)
-        parameters = self.registry.row(self.kind, self.component).schema.__annotations__ if named else self.params
+        """Check that a plan of a pretrained component reads no weights, so that compositions are checked
+        without them.
+        """
+        parameters: Mapping[str, Any] = self.params
+        if isinstance(self.component, str):
+            parameters = self.registry.row(self.kind, self.component).schema.__annotations__
         if "source" not in parameters:
             return
         try:
@@ -74,11 +79,17 @@ class Subject:
             cause = error.__cause__ or error
             self.fail(
                 f"a plan with a source that is not here fails with {type(cause).__name__}: {cause}; while "
-                "vlframe.planning() it must build the architecture that its parameters spell out, and read no weights"
+                "vlframe.is_meta() it must build the architecture that its parameters spell out, and read no weights"
             )
 
+    def width(self, part: Any) -> int:
+        """Return the width of its features, which its neighbour is built with."""
+        self.attribute(part, "dim", object, "the width of its features")
+        with self.doing("dim"):
+            return width_of(part)
+
     def attribute(self, part: Any, name: str, types: type | tuple[type, ...], meaning: str) -> Any:
-        """An attribute that a neighbour reads."""
+        """Return an attribute that a neighbour reads, after checking its type."""
         if not hasattr(part, name):
             self.fail(f"has no attribute {name!r}, {meaning}")
         value = getattr(part, name)
@@ -87,7 +98,7 @@ class Subject:
         return value
 
     def pickles(self, value: Any, what: str) -> None:
-        """It travels to data workers."""
+        """Check that a value can be pickled, to be sent to data workers."""
         try:
             pickle.loads(pickle.dumps(value))
         except Exception as error:

@@ -1,18 +1,23 @@
-"""Encoders and connectors. B batch, T frames, C colours, Y X pixels, H W patches, D features, N tokens, E embedding."""
+"""Checks of encoders and connectors. B batch, T frames, C colours, Y X pixels, H W patches, D features, N
+tokens, E embedding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
 
-from vlframe.contracts import PixelSpec, VideoGrid
+from vlframe.contracts.declared import WrongDeclaration, grid_of, tokens_of
+from vlframe.contracts.grids import VideoGrid
 from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
 FRAMES = (1, 2, 5)
+PICTURE = (48, 64)  # height and width of the test pictures for front ends
 GRIDS = (
     VideoGrid(4, 4, 4),
     VideoGrid(1, 4, 4),
@@ -31,31 +36,94 @@ def check_encoder(
     unused: Sequence[str] = (),
     plugins: Sequence[str] = (),
 ) -> None:
-    """``unused`` names parameters (or modules) that have no part in the output; ``plugins`` are single files."""
+    """Check an encoder. ``unused`` names parameters (or modules) that do not affect the output; ``plugins`` are
+    single files.
+    """
     subject = Subject("encoder", component, params or {}, plugins)
     planned, built = subject.plan(), subject.build()
     subject.check_source()
     for part in (planned, built):
-        subject.attribute(part, "dim", int, "the width of its features")
-        pixels = subject.attribute(part, "pixels", PixelSpec, "a vlframe.PixelSpec: how frames become its input")
-        subject.pickles(pixels, "its pixels")
+        subject.width(part)
+        pixels = subject.attribute(part, "pixels", object, "a front end: how frames become its input")
+        if pixels is None:
+            subject.fail("pixels is None; it must be a vlframe.PixelFrontEnd: how frames become its input")
+        check_front_end(subject, pixels)
+        subject.attribute(part, "per_frame", bool, "True or False: whether each frame is encoded by itself")
+        _check_steps(subject, part)
     cases = []
     for count in frames:
-        grid = _grid(subject, built, count)
-        if (planned.dim, _grid(subject, planned, count)) != (built.dim, grid):
-            subject.fail(f"tells another dim or grid({count}) while planning than when built")
-        pixels_BTCYX = noise(2, count, 3, built.pixels.size, built.pixels.size)
+        layout = built.pixels.layout(*PICTURE, count)
+        size = (layout.height, layout.width)
+        grid = _grid(subject, built, count, size)
+        if grid is None:
+            continue
+        if (planned.dim, _grid(subject, planned, count, size)) != (built.dim, grid):
+            subject.fail(f"has another dim or grid({count}) while planning than when built")
+        pixels_BTCYX = noise(2, count, 3, *size)
         shape = (2, grid.frames, grid.height, grid.width, built.dim)
         cases.append(Case(f"{count} frame(s), for which grid() says {grid} of {built.dim},", (pixels_BTCYX,), shape))
+    if not cases:
+        subject.fail(f"takes none of {', '.join(map(str, frames))} frames; give frames= that it is made for")
     check_module(subject, planned, subject.build, cases, unused)
+    _check_per_frame(subject, built)
 
 
-def _grid(subject: Subject, encoder: Any, frames: int) -> VideoGrid:
-    with subject.doing(f"grid({frames})"):
-        grid = encoder.grid(frames)
-    if not isinstance(grid, VideoGrid):
-        subject.fail(f"grid({frames}) gives {grid!r}; it must give a vlframe.VideoGrid")
-    return grid
+def _check_steps(subject: Subject, encoder: Any) -> None:
+    """Check that an encoder takes clips of whole steps, to which vlframe fills them."""
+    if not hasattr(encoder, "frames_per_step"):
+        return
+    step = subject.attribute(encoder, "frames_per_step", int, "the frames joined in a time step, 1 or more")
+    if step < 1:
+        subject.fail(f"frames_per_step is {step}; it must be the frames joined in a time step, 1 or more")
+    for count in (step, 2 * step):
+        layout = encoder.pixels.layout(*PICTURE, count)
+        if _grid(subject, encoder, count, (layout.height, layout.width)) is None:
+            subject.fail(f"says frames_per_step = {step}, and grid({count}, …) refuses {count} frames")
+
+
+def _check_per_frame(subject: Subject, encoder: Any) -> None:
+    """Check ``per_frame``: an image among others is encoded the same as by itself."""
+    layout = encoder.pixels.layout(*PICTURE, 2)
+    if not encoder.per_frame or _grid(subject, encoder, 2, (layout.height, layout.width)) is None:
+        return
+    pixels_BTCYX = noise(1, 2, 3, layout.height, layout.width)
+    with torch.no_grad(), subject.doing("forward of two frames, and of each alone"):
+        together = encoder.eval()(pixels_BTCYX)
+        alone = torch.cat([encoder(pixels_BTCYX[:, :1]), encoder(pixels_BTCYX[:, 1:])], dim=1)
+    if together.shape != alone.shape or not torch.allclose(together, alone, atol=TOLERANCE, rtol=TOLERANCE):
+        subject.fail("says per_frame = True, and the features of a frame depend on the other frames of its clip")
+
+
+def check_front_end(subject: Subject, front_end: Any) -> None:
+    """Check that ``prepare`` returns what ``layout`` declares, for pictures of several sizes, and that it can
+    be pickled.
+    """
+    subject.pickles(front_end, "its pixels")
+    for height, width in ((48, 64), (64, 48), (50, 50), (33, 91)):
+        for count in (1, 2):
+            with subject.doing(f"layout() and prepare() of {count} frame(s) of {width}x{height}"):
+                layout = front_end.layout(height, width, count)
+                frames_TYXC = np.random.default_rng(0).integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+                prepared = front_end.prepare(frames_TYXC)
+                pixels = front_end.normalise(prepared)
+            promised = (count * layout.tiles, 3, layout.height, layout.width)
+            if tuple(prepared.shape) != promised or prepared.dtype not in (torch.uint8, torch.float32):
+                subject.fail(
+                    f"its front end gives {prepared.dtype} {tuple(prepared.shape)} for {count} frame(s) of "
+                    f"{width}x{height}, and layout() promises uint8 (or float32) {promised}"
+                )
+            if not pixels.is_floating_point() or pixels.shape != prepared.shape:
+                subject.fail(f"normalise gives {pixels.dtype} {tuple(pixels.shape)} for {tuple(prepared.shape)}")
+
+
+def _grid(subject: Subject, encoder: Any, frames: int, size: tuple[int, int]) -> VideoGrid | None:
+    """Return the grid; None for a number of frames that the encoder does not take."""
+    try:
+        return grid_of(encoder, frames, *size)
+    except WrongDeclaration as error:
+        subject.fail(str(error))
+    except ValueError:  # ConfigError is one
+        return None
 
 
 def check_connector(
@@ -67,7 +135,9 @@ def check_connector(
     unused: Sequence[str] = (),
     plugins: Sequence[str] = (),
 ) -> None:
-    """Over several grids (those that ``tokens`` refuses with a ``ValueError`` aside) and ``(in_dim, out_dim)``."""
+    """Check a connector on several grids (except those that ``tokens`` refuses with a ``ValueError``) and widths,
+    ``(in_dim, out_dim)``.
+    """
     subject = Subject("connector", component, params or {}, plugins)
     for in_dim, out_dim in widths:
         neighbours = {"in_dim": in_dim, "out_dim": out_dim}
@@ -78,36 +148,49 @@ def check_connector(
             subject.fail(f"accepts none of the grids {', '.join(map(str, grids))}; give grids= that it is made for")
         if any(_tokens(subject, planned, grid) != count for grid, count in fitting.items()):
             subject.fail("counts other tokens while planning than when built")
-        cases = [_case(grid, count, in_dim, out_dim) for grid, count in fitting.items()]
-        check_module(subject, planned, lambda neighbours=neighbours: subject.build(**neighbours), cases, unused)
+        cases = [_case(subject, built, grid, in_dim, (2, count, out_dim)) for grid, count in fitting.items()]
+        check_module(subject, planned, partial(subject.build, **neighbours), cases, unused)
         check_input_gradient(subject, built, cases[0])
         _check_still(subject, built, list(fitting), in_dim)
 
 
-def _case(grid: VideoGrid, count: int, in_dim: int, out_dim: int) -> Case:
-    features_BTHWD = noise(2, grid.frames, grid.height, grid.width, in_dim)
-    what = f"a {grid} grid of width {in_dim}, for which tokens() says {count},"
-    return Case(what, (features_BTHWD,), (2, count, out_dim))
+def _case(subject: Subject, connector: Any, grid: VideoGrid, in_dim: int, shape: tuple[int, int, int]) -> Case:
+    """Return a case with features of a grid, and the question and seconds for a connector that reads them."""
+    inputs = [noise(2, grid.frames, grid.height, grid.width, in_dim)]
+    if getattr(connector, "instruction", None) is not None:
+        inputs.append(torch.tensor([_instruction(subject, connector)] * 2))
+    keywords: tuple[str, ...] = ()
+    if getattr(connector, "reads_seconds", False):
+        inputs.append(torch.arange(grid.frames, dtype=torch.float32).expand(2, -1) + torch.tensor([[0.5], [7.0]]))
+        keywords = ("seconds_BT",)
+    what = f"a {grid} grid of width {in_dim}, for which tokens() says {shape[1]},"
+    return Case(what, tuple(inputs), shape, keywords=keywords)
+
+
+def _instruction(subject: Subject, connector: Any) -> list[int]:
+    """Return the ids of a question. An empty one must have some, too."""
+    subject.pickles(connector.instruction, "its instruction")
+    for text in ("", "which way does it go?"):
+        with subject.doing(f"instruction.encode({text!r})"):
+            ids = list(connector.instruction.encode(text))
+        if not ids or not all(isinstance(item, int) for item in ids):
+            subject.fail(f"instruction.encode({text!r}) gives {ids!r}; it must give at least one id")
+    return ids
 
 
 def _tokens(subject: Subject, connector: Any, grid: VideoGrid) -> int | None:
-    """N, or None for a grid that the connector does not take."""
+    """Return N, or None for a grid that the connector does not take."""
     try:
-        count = connector.tokens(grid)
+        return tokens_of(connector, grid)
+    except WrongDeclaration as error:
+        subject.fail(str(error))
     except ValueError:  # ConfigError is one
         return None
-    except Exception as error:
-        subject.fail(
-            f"tokens({grid}) fails with {type(error).__name__}: {error}; a grid that does not fit is a "
-            "vlframe.ConfigError that says why"
-        )
-    if not isinstance(count, int) or count < 1:
-        subject.fail(f"tokens({grid}) is {count!r}; it must be a number of tokens, 1 or more, or a vlframe.ConfigError")
-    return count
 
 
-def _check_still(subject: Subject, connector: nn.Module, grids: Sequence[VideoGrid], in_dim: int) -> None:
-    if not hasattr(connector, "still"):
+def _check_still(subject: Subject, connector: Any, grids: Sequence[VideoGrid], in_dim: int) -> None:
+    reads = getattr(connector, "reads_seconds", False) or getattr(connector, "instruction", None) is not None
+    if not hasattr(connector, "still") or reads:  # then it is not called
         return
     if not connector.expands_images:
         subject.fail("has still(), which is never asked, because expands_images is False")

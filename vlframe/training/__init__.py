@@ -1,1 +1,1 @@
-"""Stages of a run, on Lightning."""
+"""Trains the stages of a run, on Lightning."""

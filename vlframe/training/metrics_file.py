@@ -1,4 +1,4 @@
-"""metrics.csv: every scalar that was logged, one row per step, whatever other loggers there are."""
+"""metrics.csv: every logged scalar, one row per step, independent of other loggers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vlframe.runs.folder import write_text
 class MetricsFile(Logger):
     """A CSV that grows by rows, and by columns when a new scalar appears.
 
-    A resumed run cuts the rows after its checkpoint, so that no step is in the file twice.
+    A resumed run removes the rows after its checkpoint, so that no step is in the file twice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class MetricsFile(Logger):
         self.rows: list[dict[str, str]] = []
         self.columns: list[str] = ["step"]
         if path.is_file():
-            # A killed process may have left half a row at the end.
+            # A killed process may have left an incomplete row at the end.
             whole, newline, _ = path.read_text(encoding="utf-8").rpartition("\n")
             self.rows = list(csv.DictReader((whole + newline).splitlines()))
             self.columns = list(self.rows[0]) if self.rows else ["step"]
@@ -39,15 +39,19 @@ class MetricsFile(Logger):
     def version(self) -> str:
         return ""
 
+    def history(self) -> list[dict[str, float]]:
+        """Return the rows as numbers, without empty cells."""
+        return [{key: float(cell) for key, cell in row.items() if cell} for row in self.rows]
+
     @rank_zero_only
     def cut_after(self, step: int) -> None:
-        """Forget the rows of later steps."""
+        """Remove the rows of later steps."""
         self.rows = [row for row in self.rows if int(float(row["step"])) <= step]
         self._write_all()
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The config is in config.yaml; nothing to add here."""
+        """Do nothing: the config is in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

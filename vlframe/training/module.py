@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,26 +12,57 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from vlframe.data.skips import met_and_bad
-from vlframe.runs.ranks import of_all_ranks
-from vlframe.training.failures import NonFinite
-from vlframe.training.optim import gradient_parameters, make_optimizer, warmup_cosine
-from vlframe.training.parts import set_modes
-from vlframe.training.replicas import average_whole
-from vlframe.training.sharding import ShardedStrategy, clip, idle_batch, local
+from vlframe.contracts.own_loss import added_losses
+from vlframe.distributed.ranks import of_all_ranks, summed_over_ranks
+from vlframe.distributed.replicas import average_whole
+from vlframe.distributed.sharding import ShardedStrategy, clip, idle_batch, local
+from vlframe.runs.quarantine import met_and_bad
+from vlframe.runs.sampled import SamplerNotes
+from vlframe.training.failures import FiniteWatch, describe_batch
+from vlframe.training.idle import Idle
+from vlframe.training.optim import gradient_parameters, make_optimizer, rate_factor
+from vlframe.training.random_state import get_rng, set_rng
+from vlframe.training.standing import Standing
+from vlframe.training.trainable import set_modes
 
 if TYPE_CHECKING:
-    from vlframe.config import StageConfig
-    from vlframe.data.batch import Batch
-    from vlframe.data.skips import BadShare, SkipLog
-    from vlframe.model.video_llm import Loss, VideoLLM
+    from vlframe.config.schema import StageConfig
+    from vlframe.contracts.batch import Batch
+    from vlframe.contracts.language_model import Loss
+    from vlframe.model.video_llm import VideoLLM
+    from vlframe.runs.quarantine import QuarantineLimit, QuarantineLog
+
+
+@dataclass
+class Window:
+    """The micro-batches of one optimizer step. ``loss`` is a sum that stays on the device, as do the ``terms`` added by
+    parts; ``met`` and ``bad`` count all samples and those quarantined.
+    """
+
+    samples: int = 0
+    tokens: int = 0
+    met: int = 0
+    bad: int = 0
+    loss: Tensor | None = None
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, batch: Batch, loss: Loss | None, terms: Mapping[str, Tensor]) -> None:
+        met, bad = met_and_bad(batch)
+        self.met, self.bad, self.samples = self.met + met, self.bad + bad, self.samples + len(batch)
+        if loss is not None:
+            self.tokens += loss.tokens
+            total = loss.total.detach().float()
+            self.loss = total if self.loss is None else self.loss + total
+            for name, term in terms.items():
+                self.terms[name] = self.terms[name] + term.detach() if name in self.terms else term.detach()
 
 
 class StageModule(LightningModule):
     """Trains a VideoLLM for one stage.
 
-    The loss of an optimizer step is the mean over all its supervised tokens, whichever micro-batch or rank they came
-    in: gradients of sums are accumulated, and divided by the number of tokens once, before clipping.
+    The loss of an optimizer step is the mean over all its supervised tokens, from any micro-batch or rank: gradients of
+    sums are accumulated, and divided by the number of tokens once, before clipping. Terms that parts add
+    (``vlframe.add_loss``) are sums in addition to that of the cross-entropy.
     """
 
     def __init__(
@@ -42,8 +74,11 @@ class StageModule(LightningModule):
         number: int,
         steps: int,
         first_step: int,
-        skips: SkipLog,
-        share: BadShare,
+        quarantine: QuarantineLog,
+        share: QuarantineLimit,
+        log_every: int = 1,
+        notes: SamplerNotes | None = None,
+        mixture: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -53,105 +88,156 @@ class StageModule(LightningModule):
         self.steps = steps
         self.steps_done = 0
         self.first_step = first_step  # optimizer steps of the stages before
-        self.skips = skips
+        self.quarantine = quarantine
         self.share = share
-        self.strict_loading = False  # weights are read beforehand, from the parts' own files
+        self.notes = notes or SamplerNotes()
+        self.idle = Idle(name, steps, mixture)
+        self.standing = Standing()  # of the evaluations in this stage
+        self.log_every = log_every
+        self.row_is_due = False  # the metrics of the last step are to be logged
+        self.logged: dict[str, float] = {}  # the last logged row
+        self.strict_loading = False  # weights have been read from the parts' own files
         self.rng: dict[str, Any] | None = None
         self.seconds_before = 0.0  # of training, in the processes before this one
         self.started = time.perf_counter()
-        self.window_samples = 0
-        self.window_tokens = 0
-        self.window_loss = 0.0
-        self.window_met, self.window_bad = 0, 0  # samples, and those left out because of their media
+        self.window = Window()
+        self.watch = FiniteWatch()
         self.batches_done = 0
-        self.batch: Batch | None = None  # the one in hand, for whoever has to say what went wrong
+        self.batch: Batch | None = None  # the current batch, for error messages
 
     def on_train_start(self) -> None:
-        set_modes(self.model, self.stage)
+        set_modes(self.model)
         self.started = time.perf_counter()
 
     @property
     def finished(self) -> bool:
-        return self.steps_done >= self.steps
+        return self.steps_done >= self.steps or self.standing.ended
+
+    def end_early(self) -> None:
+        """End the stage with the last step. It is checked like every end (see ``Idle``)."""
+        self.standing.ended = True
+        self.idle.steps = self.steps_done
+        self.idle.check(self.steps_done, self.adamw.param_groups, self.share, self.quarantine)
+
+    def pause(self, seconds: float) -> None:
+        """Exclude these seconds from the stage's training time."""
+        self.started += seconds
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         if self.rng is not None:
             set_rng(self.rng)
             self.rng = None
-        self.skips.add(batch.skipped)
-        met, bad = met_and_bad(batch)
-        self.window_met, self.window_bad = self.window_met + met, self.window_bad + bad
+        self.quarantine.add(batch.quarantined)
+        self.notes.add(batch)
         self.batch = batch
-        self.window_samples += len(batch)
-        loss = self._loss(batch)
+        self.idle.meet(batch)
+        loss, terms = self.loss_of(batch)
+        self.window.add(batch, loss, terms)
         self.batches_done += 1
         if loss is None:
             return torch.zeros((), device=self.device, requires_grad=True)
-        value = float(loss.total.detach())
-        if not math.isfinite(value):
-            raise NonFinite(f"the loss is {value}")
-        self.window_tokens += loss.tokens
-        self.window_loss += value
-        # A frozen language model learns nothing from text alone; its tokens count all the same.
+        self.watch.add(loss.total.detach(), self.described())
+        # With a frozen language model text-only batches have no gradient, but their tokens still count.
         return loss.total if loss.total.requires_grad else torch.zeros((), device=self.device, requires_grad=True)
 
-    def _loss(self, batch: Batch) -> Loss | None:
-        """None where there is nothing to learn and nobody waits for this rank."""
-        if self.sharded:  # the other ranks cannot run the language model without this one
-            return self.model(batch if len(batch) else idle_batch(self.device))
-        loss = self.model(batch) if len(batch) else None
-        return loss if loss is not None and loss.tokens else None
+    def loss_of(self, batch: Batch) -> tuple[Loss | None, Mapping[str, Tensor]]:
+        """Return the loss, and the terms that parts have added; no loss if there is nothing to learn and no other rank
+        waits for this one.
+        """
+        with added_losses() as terms:
+            if self.sharded:  # the other ranks cannot run the language model without this one
+                loss: Loss | None = self.model(batch if len(batch) else idle_batch(self.device))
+            else:
+                loss = self.model(batch) if batch.supervised else None
+        if loss is None or not loss.tokens:  # a pass run only for other ranks does not count
+            return loss, {}
+        return loss._replace(total=sum(terms.values(), loss.total)), terms
 
     @property
     def sharded(self) -> bool:
         return isinstance(self.trainer.strategy, ShardedStrategy)
 
+    def described(self) -> dict[str, Any]:
+        """Describe the current batch for error messages, without reading from the device."""
+        return describe_batch(self.batch, self.name, self.steps_done + 1)
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """From sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks here (shards: by
-        FSDP), to a mean over all tokens of the step. Here all ranks also learn, at once, that too many samples are
-        bad."""
-        window = [self.window_samples, self.window_tokens, self.window_loss, self.window_met, self.window_bad]
-        counts = torch.tensor(window, dtype=torch.float64, device=self.device)
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(counts)
-        samples, tokens, loss, met, bad = counts.tolist()
-        self.share.count(int(met), int(bad), self.skips)
-        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1.0)
-        parameters = list(gradient_parameters(self.optimizers().optimizer))
+        """Scale gradients to the mean over all tokens of the step.
+
+        They are sums over this rank's tokens, averaged over micro-batches by Lightning and over ranks here (shards: by
+        FSDP). All ranks also learn here, together, if too many samples are bad. Counts are exchanged between CPUs:
+        nothing waits for the device, unless the loss is to be logged.
+        """
+        window, self.window = self.window, Window()
+        samples, tokens, met, bad = summed_over_ranks((window.samples, window.tokens, window.met, window.bad))
+        self.share.count(met, bad, self.quarantine)
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1)
+        parameters = list(gradient_parameters(self.adamw))
         if self.trainer.world_size > 1:
             average_whole(parameters)
-        if not tokens:  # every sample was left out; a gradient of zero would still move Adam
+        if not tokens:  # every sample was quarantined; a gradient of zero would still move Adam
             optimizer.zero_grad(set_to_none=True)
         gradients = [local(p.grad) for p in parameters if p.grad is not None]
         if gradients:
             torch._foreach_mul_(gradients, scale)
-        self.window_samples, self.window_tokens, self.window_loss = 0, 0, 0.0
-        self.window_met, self.window_bad = 0, 0
         self.steps_done = self.trainer.global_step + 1
-        self._log_step(loss / max(tokens, 1.0), tokens, samples)
+        self.idle.check(self.steps_done, self.adamw.param_groups, self.share, self.quarantine)
+        self.row_is_due = self._row_is_due()
+        if self.row_is_due:
+            self._log_step(window, tokens, samples)
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+    @property
+    def adamw(self) -> Any:
+        """Return the stage's optimizer, without Lightning's wrapper."""
+        wrapped: Any = self.optimizers()
+        return wrapped.optimizer
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
         if self.sharded and gradient_clip_val is not None:
-            clip(gradient_parameters(self.optimizers().optimizer), gradient_clip_val)
+            clip(gradient_parameters(self.adamw), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def _log_step(self, loss: float, tokens: float, samples: float) -> None:
-        step = self.first_step + self.trainer.global_step + 1
-        rate = max(group["lr"] for group in self.optimizers().optimizer.param_groups)
-        self.log("loss", loss, prog_bar=True, logger=False)
-        self.log("lr", rate, prog_bar=True, logger=False)
-        if step % self.trainer.log_every_n_steps == 0 or self.trainer.global_step + 1 == self.steps:
-            counts = {"train/step_tokens": tokens, "train/step_samples": samples}
-            self.log_dict({"step": float(step), "train/loss": loss, "train/lr": rate, **counts})
+    def _row_is_due(self) -> bool:
+        """Return whether to log this step: the first, the last, every ``log_every`` of the run, and all of a
+        shorter stage.
+        """
+        every = self.log_every if self.steps >= self.log_every else 1
+        return (self.first_step + self.steps_done) % every == 0 or self.steps_done in (1, self.steps)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def _log_step(self, window: Window, tokens: int, samples: int) -> None:
+        """Log the step; reading the loss back waits for the device."""
+        names = sorted({name for names in of_all_ranks(list(window.terms)) for name in names})
+        nothing = torch.zeros((), device=self.device)
+        sums = [nothing if window.loss is None else window.loss, *(window.terms.get(name, nothing) for name in names)]
+        sums_X = torch.stack([item.float() for item in sums])  # the loss, and the terms added by parts
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums_X)
+        self.watch.settle()
+        rate = max(group["lr"] for group in self.adamw.param_groups)
+        self.log("lr", rate, prog_bar=True, logger=False)
+        scalars = {"train/lr": rate, "train/step_tokens": float(tokens), "train/step_samples": float(samples)}
+        if tokens:  # without tokens there is no loss
+            total, *terms = (value / tokens for value in sums_X.tolist())
+            scalars["train/loss"] = total
+            if names:
+                scalars["train/loss/cross_entropy"] = total - sum(terms)
+                scalars |= {f"train/loss/{name}": term for name, term in zip(names, terms, strict=True)}
+            self.log("loss", scalars["train/loss"], prog_bar=True, logger=False)
+        self.log_dict(scalars, logger=False)  # for callbacks
+        self.logged = scalars
+        for logger in self.trainer.loggers:  # Lightning would log the last loss again for a step that has none
+            logger.log_metrics(scalars, step=self.first_step + self.steps_done)
+
+    def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.model, self.stage)
-        factor = warmup_cosine(self.steps, self.stage.warmup_ratio, self.stage.final_lr_ratio)
+        factor = rate_factor(self.stage, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def state(self) -> dict[str, Any]:
-        """How far the run is: what ``state.json`` of a checkpoint says."""
+        """Return the run's progress: the content of a checkpoint's ``state.json``."""
         return {
             "stage": self.name,
             "stage_number": self.number,
@@ -160,14 +246,21 @@ class StageModule(LightningModule):
             "seconds": self.seconds_before + time.perf_counter() - self.started,
         }
 
+    def on_train_end(self) -> None:
+        self.watch.settle()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = {}  # the parts have files of their own
-        checkpoint["parts"] = self.trainer.strategy.checkpoint_io.tensors(self.model)
+        self.watch.settle()  # so that no checkpoint contains weights from a failed step
+        checkpoint["state_dict"] = {}  # the parts have their own files
+        checkpoint_io: Any = self.trainer.strategy.checkpoint_io
+        checkpoint["parts"] = checkpoint_io.tensors(self.model)
         checkpoint["vlframe"] = self.state()
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
         checkpoint["seconds"] = self.state()["seconds"]
         checkpoint["met_and_bad"] = [self.share.met, self.share.bad]
+        checkpoint["idle"] = self.idle.state()
+        checkpoint["standing"] = self.standing.state()
         checkpoint["rng"] = of_all_ranks(get_rng())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -175,18 +268,8 @@ class StageModule(LightningModule):
         self.steps_done = checkpoint["steps_done"]
         self.seconds_before = checkpoint["seconds"]
         self.share.met, self.share.bad = checkpoint.get("met_and_bad", [0, 0])  # older checkpoints have none
+        self.idle.restore(checkpoint["idle"])
+        self.standing = Standing(**checkpoint.get("standing", {}))  # older checkpoints have none
         mine = checkpoint["rng"]
         rank = self.trainer.global_rank
-        self.rng = mine[rank] if rank < len(mine) else None  # more ranks than before: the new ones begin anew
-
-
-def get_rng() -> dict[str, Any]:
-    """torch's random state, as tensors: nothing else in a run draws random numbers."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def set_rng(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all([item.cpu() for item in state["cuda"]])
+        self.rng = mine[rank] if rank < len(mine) else None  # more ranks than before: the new ones start fresh

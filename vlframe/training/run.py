@@ -3,291 +3,390 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch.profilers import SimpleProfiler
 
-from vlframe.data.module import StageData
-from vlframe.data.skips import BadShare, SkipLog
+from vlframe.config.asking import benchmarks_of
+from vlframe.config.moved import relocated
+from vlframe.config.schema import RunConfig
+from vlframe.config.typed import plain, read_yaml
+from vlframe.distributed.launch import check_launch, started, telling, told_folder
+from vlframe.distributed.ranks import devices_of_node, of_all_ranks, own_group, world_size
 from vlframe.errors import ConfigError
-from vlframe.registry import Registry
+from vlframe.inference.pipeline import Pipeline, build_pipeline, restore
+from vlframe.machine.cpus import cpus, threads_told
+from vlframe.registry.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
-from vlframe.runs.folder import RunFolder, read_yaml, write_json
+from vlframe.runs.folder import RunFolder, write_json
+from vlframe.runs.init import begin, with_init_parts
 from vlframe.runs.log import log, log_to
-from vlframe.runs.ranks import of_all_ranks, own_group, refuse_strangers
-from vlframe.runs.resume import resumption
-from vlframe.runs.session import Session, checked, open_session, restore
-from vlframe.runs.start import begin, settle
-from vlframe.training.before import check_stages, open_data, stage_data
+from vlframe.runs.places import located
+from vlframe.runs.quarantine import QuarantineLimit, QuarantineLog
+from vlframe.runs.resume import Resumption, resumption
+from vlframe.runs.sampled import SamplerNotes
+from vlframe.runs.saved import checked
+from vlframe.runs.sweep import note_run
+from vlframe.runs.unlogged import Unlogged
 from vlframe.training.callbacks import SaveCheckpoints, Throughput
-from vlframe.training.checkpoint import PartsCheckpointIO
+from vlframe.training.checkpoint_io import PartsCheckpointIO
+from vlframe.training.data import StageData, steps_of
+from vlframe.training.evaluations import Evaluate
 from vlframe.training.failures import explained
-from vlframe.training.metrics_file import MetricsFile
+from vlframe.training.instantiate import lightning_objects
+from vlframe.training.loggers import RunLoggers, check_loggers, facts
+from vlframe.training.measured import PredictedAndMeasured
 from vlframe.training.module import StageModule
-from vlframe.training.named_classes import instantiate
-from vlframe.training.parts import PartSummary, RunPrecision, prepare_parts, recompute_activations
-from vlframe.training.replicas import ReplicatedStrategy
-from vlframe.training.retune import Retune
-from vlframe.training.sharding import ShardedStrategy
+from vlframe.training.preflight import OpenedData, check_memory, check_stages, open_data
+from vlframe.training.progress import ProgressLines
+from vlframe.training.rate_changes import Retune
+from vlframe.training.record import recorded
 from vlframe.training.stopping import Stop, StopAtBoundary, listening
+from vlframe.training.trainable import PartSummary, RunPrecision, check_parts, prepare_parts, recompute_activations
+from vlframe.training.trainer import make_trainer, quiet_lightning
+from vlframe.training.validation import Validation
 
-PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
+if TYPE_CHECKING:
+    from vlframe.config.schema import StageConfig
+    from vlframe.contracts.sample import Sample
+    from vlframe.evaluation.questions import Questions
+    from vlframe.model.assemble import MetaComposition
 
 
 def train(
-    config: DictConfig, registry: Registry, stop: Stop | None = None, callbacks: Sequence[Callback] = ()
+    config: RunConfig, registry: Registry, stop: Stop | None = None, callbacks: Sequence[Callback] = ()
 ) -> RunFolder:
-    """Run every stage of a config in its folder, then its benchmark. ``resume`` goes on where a folder stopped.
+    """Run every stage of a config in its folder, then its benchmarks. ``resume`` continues where a folder stopped.
 
     A signal stops it with a checkpoint and SystemExit (see ``vlframe.training.stopping``).
     """
+    mine = started()
+    check_launch(config.trainer, mine)
+    if mine is not None and mine.rank:
+        train_rank(told_folder(mine), registry)
+        raise SystemExit(0)  # the first process reports the outcome
+    with telling(mine) as tell:
+        resumed, pipeline, opened, folder = _begin(config, registry)
+        tell(folder.path)
+    config = pipeline.config
+    stop = stop or Stop(_seconds(config.trainer.max_time))
+    unlogged = Unlogged()
+    with log_to(folder):
+        log.info("run %s", folder.path)
+        if mine is not None:
+            log.info("%d processes on %d nodes, started by %s", mine.world, config.trainer.num_nodes, mine.by)
+        if told := threads_told(config.trainer.threads, devices_of_node(config.trainer)):
+            log.info("%s", told)
+        for said in pipeline.unchecked:
+            log.info("not checked: %s", said)
+        if config.loader.workers > (usable := cpus().usable):
+            log.info("loader.workers is %d, and this process may use %d CPU cores", config.loader.workers, usable)
+        if resumed:
+            resumed.announce()
+        with recorded(folder, stop, unlogged) as record:
+            record.loggers = loggers = RunLoggers(config, registry, folder, unlogged, facts(pipeline))
+            with own_group(folder if mine is None and world_size(config.trainer) > 1 else None):
+                with listening(stop):
+                    record.run = run = Run(pipeline, folder, loggers, stop, opened, callbacks)
+                    finished = run.stages()
+                if finished:
+                    _evaluate(pipeline, folder, loggers, unlogged, opened.benchmarks)
+                    record.remark = run.remark
+                else:
+                    record.stopped = stop.why
+        log.info("done: %s", folder.path) if finished else log.info(
+            "stopped early; continue with resume=%s", folder.path
+        )
+    if stop.exit_code:
+        raise SystemExit(stop.exit_code)
+    unlogged.check(folder.path)
+    return folder
+
+
+def _begin(config: RunConfig, registry: Registry) -> tuple[Resumption | None, Pipeline, OpenedData, RunFolder]:
+    """Check all that can be checked, and create the run's folder, or open that of the resumed run."""
     resumed = resumption(config, registry) if config.resume else None
     config = resumed.config if resumed else config
     check_stages(config)
+    if resumed is None:
+        config = located(config, registry)
+    check_loggers(config.logger, registry)
+    lightning_objects("callback", config.callbacks, registry)  # fails early if one cannot be built
     if resumed is None or resumed.reached is None:
-        settle(config)
-    devices = int(config.trainer.devices)
-    refuse_strangers(devices)
-    session = _open(config, registry)  # neither a composition that does not fit
-    datasets = open_data(session)  # nor data that is not there leaves a folder behind
+        config = with_init_parts(config)
+    # No folder is left by a composition that does not fit,
+    pipeline = _open(config, registry, lambda plan: _check_plan(plan, config))
+    opened = open_data(pipeline)  # or by missing data
     folder = resumed.folder if resumed else RunFolder.create(config, registry)
     clear_leftovers(folder)
     if resumed:
         resumed.record()
-    stop = stop or Stop(_seconds(config.trainer.max_time))
-    with log_to(folder):
-        log.info("run %s", folder.path)
-        if resumed:
-            resumed.announce()
-        loggers = make_loggers(config, folder)
-        with own_group(folder if devices > 1 else None):
-            with listening(stop):
-                finished = Run(session, folder, loggers, stop, callbacks, datasets).stages()
-            if finished:
-                _evaluate(session, folder, loggers)
-        close_loggers(loggers)
-        log.info("done: %s", folder.path) if finished else log.info("stopped early; go on with resume=%s", folder.path)
-    if stop.exit_code:
-        raise SystemExit(stop.exit_code)
-    return folder
+    else:
+        note_run(config.sweep, folder)
+    return resumed, pipeline, opened, folder
 
 
 def train_rank(path: str, registry: Registry) -> None:
-    """The stages of a run as one of its other ranks: what it computes goes to the first, which writes everything.
+    """Train the stages of a run as one of its other ranks; the first rank writes everything.
 
-    One that was told to stop has done what it was told: it ends with 0. Any other code would make Lightning kill the
-    first rank, which may still be writing.
+    If asked to stop it ends with 0: any other code would make Lightning kill the first rank, which may still be
+    writing.
     """
     folder = RunFolder.open(path)
-    config = checked(folder.read_config(), {}, registry)
-    session = _open(config, registry)
+    config = checked(read_yaml(folder.config), registry)
+    pipeline = _open(config, registry)
+    opened = open_data(pipeline)
     stop = Stop(_seconds(config.trainer.max_time))
     with own_group():
         with listening(stop):
-            finished = Run(session, folder, make_loggers(config, folder), stop).stages()
+            finished = Run(pipeline, folder, RunLoggers(config, registry, folder, Unlogged()), stop, opened).stages()
         if finished:
-            _evaluate(session, folder, [])
+            _evaluate(pipeline, folder, None, Unlogged(), opened.benchmarks)
 
 
-def _evaluate(session: Session, folder: RunFolder, loggers: list[Any]) -> None:
-    if session.config.benchmark is not None:
-        from vlframe.evaluation.run import evaluate_session
+def _evaluate(
+    pipeline: Pipeline,
+    folder: RunFolder,
+    loggers: RunLoggers | None,
+    unlogged: Unlogged,
+    opened: Sequence[Questions] | None = None,
+) -> None:
+    if benchmarks_of(pipeline.config):
+        from vlframe.evaluation.run import evaluate_pipeline
 
-        evaluate_session(session, folder, loggers)
+        evaluate_pipeline(pipeline, folder, loggers, unlogged=unlogged, opened=opened)
 
 
-def _open(config: DictConfig, registry: Registry) -> Session:
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+def _check_plan(plan: MetaComposition, config: RunConfig) -> None:
+    """Check stages and memory before weights are read."""
+    check_parts(plan.model, config.stages)
+    check_memory(plan, config)
+
+
+def _open(config: RunConfig, registry: Registry, check: Callable[[MetaComposition], None] | None = None) -> Pipeline:
     quiet_lightning()
-    return open_session(config, registry)
+    return build_pipeline(config, registry, check)
 
 
 class Run:
-    """The stages of a session, in order, from wherever its folder says it is."""
+    """Runs the stages of a pipeline in order, from where its folder left off."""
 
     def __init__(
         self,
-        session: Session,
+        pipeline: Pipeline,
         folder: RunFolder,
-        loggers: list[Any],
+        loggers: RunLoggers,
         stop: Stop,
+        opened: OpenedData,
         callbacks: Sequence[Callback] = (),
-        datasets: Mapping[str, Any] | None = None,
     ) -> None:
         self.callbacks = callbacks
-        self.datasets = stage_data(session) if datasets is None else datasets
-        self.session = session
+        self.opened = opened
+        self.datasets = opened.stages
+        self.pipeline = pipeline
         self.stop = stop
-        self.config = session.config
+        self.config = pipeline.config
         self.folder = folder
-        self.skips = SkipLog(folder.quarantine)
+        self.quarantine = QuarantineLog(folder.quarantine, loggers.unlogged)
+        self.notes = SamplerNotes()
         found = checkpoints(folder)
+        self.ends = {item.stage_number: item.step for item in found if item.finished}
         self.resumed: Checkpoint | None = found[-1] if found else None
         if self.resumed is not None:
-            restore(session, self.resumed)
+            restore(pipeline, self.resumed)
         else:
-            begin(session.model, session.config)
+            begin(pipeline.model, pipeline.config)
         if self.config.trainer.gradient_checkpointing:
-            recompute_activations(session.model)
+            recompute_activations(pipeline.model)
         self.loggers = loggers
+        self.modules: list[StageModule] = []  # of the stages that have begun
+
+    @property
+    def steps_done(self) -> int:
+        """Return the optimizer steps so far, over all stages."""
+        return sum(module.steps_done for module in self.modules)
+
+    @property
+    def step_at_work(self) -> int:
+        """Return the number of the step in work, over all stages; a stage that is over is at its last."""
+        if not self.modules:
+            return 0
+        current = self.modules[-1]
+        return current.first_step + min(current.steps_done + 1, current.steps)
+
+    @property
+    def first_step(self) -> int:
+        """Return the optimizer steps of the stages before the current one."""
+        return self.modules[-1].first_step if self.modules else 0
+
+    @property
+    def steps_asked(self) -> int:
+        return sum(
+            steps_of(stage, len(self.datasets[name]), self._world()) for name, stage in self.config.stages.items()
+        )
+
+    @property
+    def remark(self) -> str:
+        """Say which stages ended before their last step."""
+        early = [item for item in self.modules if item.standing.ended]
+        return "; ".join(
+            f"stage {item.name} ended early, after {item.steps_done} of {item.steps} steps" for item in early
+        )
 
     def stages(self) -> bool:
-        """Run what is left. False when the time was up before the end."""
+        """Run the remaining stages. False if the time was up before the end."""
         first_step = 0
         for number, name in enumerate(self.config.stages):
             outcome = self._stage(number, name, first_step)
-            first_step += outcome.steps
-            # A signal that one rank heard is one for all: none may begin what the others leave.
+            first_step += outcome.steps_done
+            # A signal to one rank is for all: none may begin a stage that the others skip.
             self.stop.signal = max(of_all_ranks(self.stop.signal or 0)) or None
             if not outcome.finished or self.stop.signal is not None:
+                self._tell_notes()
                 return False
-        for seen in of_all_ranks(self.skips.seen):  # each rank has written its own to the quarantine
-            self.skips.seen |= seen
-        log.info("%s", self.skips)
+        for seen in of_all_ranks(self.quarantine.seen):  # each rank has recorded only its own
+            self.quarantine.seen |= seen
+        log.info("%s", self.quarantine)
+        self._tell_notes()
         return True
+
+    def _tell_notes(self) -> None:
+        """Log the samplers' notes of all ranks in one line."""
+        notes = SamplerNotes.together(of_all_ranks(self.notes))
+        if notes.noted:
+            log.info("training: %s", notes)
 
     def _stage(self, number: int, name: str, first_step: int) -> StageModule:
         stage = self.config.stages[name]
         data = StageData(
-            self._rows(name, stage), stage, self.config.loader, seed=self.config.seed + number, world=self._world()
+            self._prepared(number, name, stage),
+            stage,
+            self.config.loader,
+            seed=self.config.seed + number,
+            world=self._world(),
         )
         module = StageModule(
-            self.session.model,
+            self.pipeline.model,
             stage,
             name=name,
             number=number,
             steps=data.steps,
             first_step=first_step,
-            skips=self.skips,
-            share=BadShare(self.config.media.max_bad_share),
+            quarantine=self.quarantine,
+            share=QuarantineLimit(self.config.media.max_bad_share),
+            log_every=self.config.trainer.log_every,
+            notes=self.notes,
+            mixture=[part.name for part in getattr(self.datasets[name], "subsets", None) or ()],
         )
+        self.modules.append(module)
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
-            module.steps_done = data.steps
+            module.steps_done = self.ends.get(number, data.steps)
+            module.standing.ended = module.steps_done < data.steps
             return module
-        # New adapters are the seed's, whatever was drawn before them: one process and several begin with the same.
+        # New adapters depend only on the seed, whatever was drawn before: one process and several begin with the same.
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.seed + number)
-            summaries = prepare_parts(self.session.model, stage)
+            summaries = prepare_parts(self.pipeline.model, stage)
         self._announce(name, summaries, data)
-        precision = RunPrecision(self.session.model, self.config.trainer.precision)
+        precision = RunPrecision(self.pipeline.model, self.config.trainer.precision)
         precision.apply()
         resumed_here = self.resumed if self.resumed and self.resumed.stage_number == number else None
         io = PartsCheckpointIO(self.config, number, precision)
-        trainer = self._trainer(stage, io, self._retuned(resumed_here, data))
-        self.loggers[0].cut_after(first_step + (resumed_here.step if resumed_here else 0))
-        with explained(module, self.folder):
+        trainer = self._trainer(name, stage, io, self._retuned(resumed_here, data))
+        self.loggers.metrics.cut_after(first_step + (resumed_here.step if resumed_here else 0))
+        with explained(module.described, self.folder):
             trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
         precision.restore()
+        if module.standing.ended:
+            log.info("stage %s ends early: no better evaluation since step %d", name, module.standing.step)
         return module
 
     def _retuned(self, resumed: Checkpoint | None, data: StageData) -> list[Callback]:
-        """For a stage that goes on otherwise than its checkpoint says it began."""
+        """Return the callbacks for a stage whose config has changed since its checkpoint."""
         if resumed is None or not (resumed.path / "config.yaml").is_file():
             return []
         if data.steps <= resumed.step:
             raise ConfigError(f"stage {resumed.stage} would have {data.steps} steps, and is at {resumed.step} already")
-        then = read_yaml(resumed.path / "config.yaml").stages[resumed.stage]
-        return [Retune()] if then != self.config.stages[resumed.stage] else []
+        saved = relocated({**read_yaml(resumed.path / "config.yaml"), "moved": dict(self.config.moved)})
+        then = saved["stages"][resumed.stage]
+        return [Retune()] if then != plain(self.config.stages[resumed.stage]) else []
 
-    def _rows(self, name: str, stage: Any) -> Any:
-        return self.session.rows(self.datasets[name], answers=True, fit=stage.fit)
+    def _prepared(self, number: int, name: str, stage: Any) -> Any:
+        return self.pipeline.prepared(
+            self.datasets[name], answers=True, resize=stage.resize, seed=self.config.seed + number
+        )
 
     def _world(self) -> int:
-        return max(1, int(self.config.trainer.devices))
+        return world_size(self.config.trainer)
 
-    def _trainer(self, stage: Any, io: PartsCheckpointIO, more: Sequence[Callback] = ()) -> Trainer:
+    def _trainer(self, name: str, stage: Any, io: PartsCheckpointIO, more: Sequence[Callback] = ()) -> Trainer:
         settings = self.config.trainer
+        bar = settings.progress and sys.stderr.isatty()
+        throughput = Throughput()
         callbacks = [
-            StopAtBoundary(self.stop),  # before the next, which saves a run that stops
-            SaveCheckpoints(self.folder, every=settings.checkpoint_every, keep=settings.keep_checkpoints),
-            Throughput(),
+            throughput,
+            ProgressLines(throughput, terminal=settings.progress and not bar),
+            StopAtBoundary(self.stop),  # before the next two: a stopping run is saved, and evaluated once resumed
+            *self._evaluations(stage, throughput),
             *more,
+            *lightning_objects("callback", self.config.callbacks, self.pipeline.registry),
+            # After the callbacks whose state it saves, and after any that stop the run, so that it is saved then.
+            SaveCheckpoints(
+                self.folder,
+                every=settings.checkpoint_every,
+                keep=settings.keep_checkpoints,
+                best=settings.keep_best,
+            ),
+            PredictedAndMeasured(self.folder, settings.precision, throughput),
             *self.callbacks,
-            *instantiate(self.config.callbacks),
+            *([TQDMProgressBar(refresh_rate=10)] if bar else []),
         ]
-        if settings.progress:
-            callbacks.append(TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 100))
-        return Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy=_strategy(settings),
-            precision=PRECISION[settings.precision],
-            max_epochs=1,
-            accumulate_grad_batches=stage.accumulate,
-            gradient_clip_val=stage.clip or None,
-            log_every_n_steps=settings.log_every,
-            logger=self.loggers,
-            callbacks=callbacks,
-            plugins=[io],
-            default_root_dir=str(self.folder.path),
-            enable_checkpointing=False,
-            enable_progress_bar=settings.progress,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
+        return make_trainer(
+            self.config, stage, folder=self.folder, loggers=self.loggers.of_trainer, callbacks=callbacks, io=io,
+            profiler=self._profiler(name), bar=bar,
+        )  # fmt: skip
+
+    def _evaluations(self, stage: StageConfig, throughput: Throughput) -> list[Callback]:
+        """Return the callback for evaluations in a stage, if there are any."""
+        benchmarks = self.opened.benchmarks if self.config.evaluation.every is not None else ()
+        data = self.opened.validation
+        validation = None if data is None else self._validation(stage, data)
+        if not benchmarks and validation is None:
+            return []
+        return [Evaluate(self.pipeline, self.loggers, throughput, validation, benchmarks)]
+
+    def _validation(self, stage: StageConfig, samples: Sequence[Sample]) -> Validation:
+        return Validation(
+            self.pipeline.prepared(samples, answers=True, resize=stage.resize, seed=self.config.seed),
+            self.config.loader,
+            batch_size=self.config.validation.batch_size,
+            limit=self.config.media.max_bad_share,
+            quarantine=self.quarantine,
         )
+
+    def _profiler(self, stage: str) -> SimpleProfiler | None:
+        """Return a profiler that writes ``profile/fit-<stage>.txt`` when the stage ends, if configured."""
+        wanted = self.config.debug.profiler
+        return SimpleProfiler(self.folder.path / "profile", stage, extended=False) if wanted else None
 
     def _announce(self, name: str, rows: list[PartSummary], data: StageData) -> None:
         log.info("stage %s: %d steps on %d samples", name, data.steps, len(data.rows))
         for row in rows:
-            counts = f"{row.trained:>13,} of {row.parameters:>13,} parameters"
-            log.info("  %-16s %-7s %s%s", row.part, row.mode, counts, f"  lr {row.lr:g}" if row.trained else "")
+            log.info("  %s", row)
         tables = json.loads(self.folder.parameters.read_text()) if self.folder.parameters.is_file() else {}
         tables[name] = {row.part: {key: value for key, value in asdict(row).items() if key != "part"} for row in rows}
         write_json(self.folder.parameters, tables)
 
 
-def _strategy(settings: Any) -> Any:
-    """Ranks may have batches without video, without sound, or without anything: none keeps the others waiting."""
-    if settings.strategy == "fsdp":
-        return ShardedStrategy()
-    return ReplicatedStrategy() if settings.strategy == "ddp" or int(settings.devices) > 1 else "auto"
-
-
-def make_loggers(config: DictConfig, folder: RunFolder) -> list[Any]:
-    """The CSV that is always there, then the configured ones with the run's config."""
-    own = {"save_dir": str(folder.path), "version": folder.path.name}
-    loggers = [MetricsFile(folder.metrics_csv), *instantiate(config.logger, own)]
-    for logger in loggers[1:]:
-        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
-    return loggers
-
-
-def close_loggers(loggers: list[Any]) -> None:
-    """A W&B run stays open until told, and would swallow the next job of a multirun."""
-    for logger in loggers:
-        logger.finalize("success")
-        if type(logger).__name__ == "WandbLogger":
-            logger.experiment.finish()
-
-
 def _seconds(text: str | None) -> float | None:
-    """Of ``trainer.max_time``."""
+    """Convert ``trainer.max_time`` (DD:HH:MM:SS) to seconds."""
     if text is None:
         return None
-    try:
-        days, hours, minutes, seconds = (int(part) for part in text.split(":"))
-    except ValueError as error:
-        raise ConfigError(f"trainer.max_time is {text!r}; write DD:HH:MM:SS") from error
+    days, hours, minutes, seconds = (int(part) for part in text.split(":"))
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-
-
-def quiet_lightning() -> None:
-    """Without its reports of devices that were not found, and advice that does not apply here."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it; it asks for kernels that nothing needs
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # our data module is
-    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")  # frozen parts are

@@ -1,8 +1,10 @@
-"""Stopping on purpose: at the end of a step, with a checkpoint, and an exit code that says why.
+"""Stops a run on purpose: at the end of a step, with a checkpoint, and an exit code that says why.
 
 SIGTERM, SIGINT    the step is finished, a checkpoint is written, loggers are closed; exit code 143, 130
-a second one       the process leaves at once, with the same code
-trainer.max_time   the same, before the time is up; exit code 0, like any run that did what it was told
+a second one       the process exits at once, with the same code
+trainer.max_time   the same, before the time is up; exit code 0, like any completed run
+
+``outcome.json`` of the run says which of them it was (see ``vlframe.training.record``).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from vlframe.runs.log import log
 
@@ -23,19 +25,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """Whether, and why, a run is to stop. One for all its stages."""
+    """Holds whether, and why, a run should stop. Shared by all its stages."""
 
     def __init__(self, seconds: float | None = None, step: int | None = None) -> None:
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        self.step = step  # of the run; to prove that a run goes on exactly
+        self.step = step  # of the run; for prove-resume
         self.signal: int | None = None
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        """The handler: the first signal asks, the second insists."""
+        """Handle a signal: the first requests a stop, the second exits at once."""
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
-        # No logging here: the signal may have come in the middle of a line.
+        # No logging here: the signal may arrive in the middle of a line.
         os.write(2, f"{signal.Signals(number).name}: finishing the step; once more to leave at once\n".encode())
 
     def wanted(self, step: int) -> bool:
@@ -43,24 +45,32 @@ class Stop:
         return self.signal is not None or late or (self.step is not None and step >= self.step)
 
     @property
+    def why(self) -> str:
+        """Return the reason why a run stopped early."""
+        if self.signal is not None:
+            return f"it was stopped by {signal.Signals(self.signal).name}"
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return "trainer.max_time was up"
+        return f"it was to stop after step {self.step}"
+
+    @property
     def exit_code(self) -> int:
         return 0 if self.signal is None else 128 + self.signal
 
 
 class StopAtBoundary(Callback):
-    """Ends the training after the optimizer step in which it was asked to; never inside an accumulation window, whose
-    gradients no checkpoint holds."""
+    """Ends the training after the optimizer step in which a stop was requested; never inside an accumulation window,
+    whose gradients no checkpoint contains.
+    """
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        for number in SIGNALS:  # after Lightning has put its own there, which would end the step half way
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        for number in SIGNALS:  # after Lightning has set its own, which would end the step half way
             signal.signal(number, self.stop.hear)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_index: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_index: int) -> None:
         if (batch_index + 1) % trainer.accumulate_grad_batches:
             return
         wanted = self.stop.wanted(module.first_step + trainer.global_step)
@@ -73,7 +83,7 @@ class StopAtBoundary(Callback):
 
 @contextmanager
 def listening(stop: Stop) -> Iterator[None]:
-    """Signals are heard between stages, too."""
+    """Handle signals between stages, too."""
     before = {number: signal.signal(number, stop.hear) for number in SIGNALS}
     try:
         yield

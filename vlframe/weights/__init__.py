@@ -1,1 +1,1 @@
-"""Weights in and out, by name, and never in silence."""
+"""Reads and writes weights by name; nothing is skipped silently."""

@@ -1,8 +1,8 @@
-"""A model's parts on disk: one safetensors file each, holding what cannot be had from the part's own source."""
+"""A model's parts on disk: one safetensors file per part, with what its own source does not contain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,30 +12,35 @@ from torch import Tensor, nn
 
 from vlframe.errors import WeightsError
 from vlframe.model.adapters import is_adapter
+from vlframe.model.selection import changed_tensors, is_whole
 from vlframe.weights.strict import load_strict
 
 if TYPE_CHECKING:
+    from vlframe.config.parts import PartConfig
     from vlframe.model.video_llm import VideoLLM
 
 
-def owned_tensors(part: nn.Module, config: Mapping[str, Any], modes: set[str]) -> dict[str, Tensor]:
-    """The tensors of a part that a checkpoint must hold, by name; tied tensors once.
+def owned_tensors(
+    part_name: str, part: nn.Module, config: Mapping[str, Any], history: Sequence[PartConfig]
+) -> dict[str, Tensor]:
+    """Return the tensors of a part that a checkpoint must contain, by name; tied tensors once.
 
-    ``modes`` are what the stages so far did to it. A part without a ``source`` is held whole. One with a source is
-    held whole if it was trained in full, by its adapters if it was trained through them, and not at all if frozen.
+    ``history`` has each stage's settings of the part so far. A part without a ``source``, or trained in full, is stored
+    completely. Of others only changes are stored: trained weights, statistics of their modules, adapters.
     """
     tensors = distinct_tensors(part)
-    if not config.get("source") or "full" in modes:
+    if not config.get("source") or any(is_whole(settings) for settings in history):
         return tensors
-    return {key: value for key, value in tensors.items() if is_adapter(key)} if "lora" in modes else {}
+    changed = {name for settings in history for name in changed_tensors(part_name, part, settings)}
+    return {name: value for name, value in tensors.items() if name in changed or is_adapter(name)}
 
 
 def distinct_tensors(part: nn.Module) -> dict[str, Tensor]:
-    """A part's state without second names for the same tensor (safetensors refuses those)."""
+    """Return a part's state without second names for the same tensor (safetensors refuses those)."""
     seen: set[tuple[Any, ...]] = set()
     tensors = {}
     for key, value in part.state_dict(keep_vars=True).items():
-        # The shares of a sharded tensor have no place of their own; a tied one is the same object under both names.
+        # Sharded tensors have no comparable storage; a tied one is the same object under both names.
         sharded = hasattr(value, "full_tensor")
         place = (id(value),) if sharded else (value.data_ptr(), value.shape, value.stride())
         if value.numel() and place in seen:
@@ -46,16 +51,16 @@ def distinct_tensors(part: nn.Module) -> dict[str, Tensor]:
 
 
 def owned_parts(
-    model: VideoLLM, configs: Mapping[str, Any], modes: Mapping[str, set[str]]
+    model: VideoLLM, configs: Mapping[str, Any], history: Mapping[str, Sequence[PartConfig]]
 ) -> dict[str, dict[str, Tensor]]:
-    """``owned_tensors`` of every part."""
-    return {name: owned_tensors(part, configs[name], modes[name]) for name, part in model.parts.items()}
+    """Return ``owned_tensors`` of every part."""
+    return {name: owned_tensors(name, part, configs[name], history[name]) for name, part in model.parts.items()}
 
 
 def save_parts(
     folder: Path, parts: Mapping[str, Mapping[str, Tensor]], originals: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
-    """``<part>.safetensors`` for every part that has something to hold; ``originals`` replace rounded weights."""
+    """Write ``<part>.safetensors`` for every part with tensors to store; ``originals`` replace rounded weights."""
     for name, owned in parts.items():
         better = originals.get(name, {})
         tensors = {key: better.get(key, value) for key, value in owned.items()}
@@ -64,12 +69,15 @@ def save_parts(
 
 
 def load_parts(
-    folder: Path, parts: Mapping[str, nn.Module], configs: Mapping[str, Any], modes: Mapping[str, set[str]]
+    folder: Path,
+    parts: Mapping[str, nn.Module],
+    configs: Mapping[str, Any],
+    history: Mapping[str, Sequence[PartConfig]],
 ) -> dict[str, int]:
-    """Read what ``save_parts`` wrote, strictly; the number of tensors read for each part."""
+    """Read the files of ``save_parts``, strictly; return the number of tensors read for each part."""
     counts = {}
     for name, part in parts.items():
-        expected = owned_tensors(part, configs[name], modes[name])
+        expected = owned_tensors(name, part, configs[name], history[name])
         file = _file(folder, name)
         if not expected:
             continue

@@ -1,14 +1,12 @@
-"""Load weights so that nothing missing, unexpected or misshapen goes unsaid."""
+"""Loads weights strictly: missing, unexpected or misshapen tensors are reported."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from vlframe.errors import WeightsError
+from vlframe.errors import WeightsError, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-SHOWN = 8
 
 
 def load_strict(module: "nn.Module", weights: "Mapping[str, Tensor]", source: str, ignore: Iterable[str] = ()) -> None:
@@ -26,8 +24,7 @@ def load_strict(module: "nn.Module", weights: "Mapping[str, Tensor]", source: st
     ]
     for title, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", shapes)):
         if keys:
-            more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-            problems.append(f"{len(keys)} {title}: {', '.join(keys[:SHOWN])}{more}")
+            problems.append(f"{len(keys)} {title}: {some_of(keys)}")
     if problems:
         raise WeightsError(f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}")
     module.load_state_dict(theirs, strict=False)

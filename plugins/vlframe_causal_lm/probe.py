@@ -1,0 +1,184 @@
+"""Try the required abilities of a language model on a small copy with random weights, before anything is read.
+
+Hidden states from embeddings, padding on either side, logits by only the output layer, generation from embeddings.
+B batch, S sequence, E embedding, G generated tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from vlframe import ConfigError, padded_layout
+from vlframe_causal_lm.architecture import first_line
+from vlframe_causal_lm.attention import attention_arguments
+
+SMALL = {
+    "vocab_size": 96, "hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "num_local_experts": 4, "sliding_window": 4,
+    "word_embed_proj_dim": 64, "ffn_dim": 96, "intermediate_size_mlp": 96,
+}  # fmt: skip
+IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+KINDS_OF_LAYERS = ("layer_types", "layers_block_type")
+LARGE = 4_000_000  # parameters; smaller models are tried as they are
+LENGTH, PADDING, NEW = 9, 3, 4  # tokens
+ADVICE = "take another architecture, such as mistral, mixtral, qwen2 or llama"
+RTOL, ATOL = 1e-3, 1e-4
+_TRIED: dict[str, str | None] = {}  # what ``what_fails`` found for each config
+
+
+def body(model: PreTrainedModel) -> nn.Module:
+    """Return the decoder without its output layer."""
+    return model.base_model if model.base_model is not model else model.get_decoder()
+
+
+def hidden_states(model: PreTrainedModel, embeds_BSE: Tensor, layout: Any) -> Tensor:
+    """Return hidden_BSE after the last norm."""
+    decoder = body(model)
+    arguments = attention_arguments(layout, embeds_BSE.dtype, decoder)
+    return decoder(inputs_embeds=embeds_BSE, use_cache=False, **arguments).last_hidden_state
+
+
+def check_abilities(config: PreTrainedConfig, attention: str) -> None:
+    """Raise ConfigError if a model of this architecture cannot be trained or asked, naming an alternative."""
+    fault = what_fails(config, attention)
+    if fault:
+        raise ConfigError(f"a {config.model_type} model cannot be used with {attention} attention: {fault}")
+
+
+def what_fails(config: PreTrainedConfig, attention: str) -> str | None:
+    """Describe the first thing that a model of this architecture cannot do, with an alternative; "" if it can do all;
+    None if no small copy of it can be built.
+    """
+    key = json.dumps([config.to_dict(), attention], default=str, sort_keys=True)
+    if key not in _TRIED:
+        with ThreadPoolExecutor(1) as apart:  # in a thread, which a plan's device context does not affect
+            _TRIED[key] = apart.submit(_tried, config, attention).result()
+    return _TRIED[key]
+
+
+def _tried(config: PreTrainedConfig, attention: str) -> str | None:
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            twin = _built(_as_it_is, config, attention)
+            if isinstance(twin, RuntimeError):  # of tensors whose sizes differ
+                return f"its own numbers do not fit one another ({first_line(twin)}); correct llm.architecture"
+            if not isinstance(twin, PreTrainedModel):
+                twin = _built(_small, config, attention)
+            return _unable(twin) if isinstance(twin, PreTrainedModel) else None
+    finally:
+        logging.set_verbosity(level)
+
+
+def _built(make: Callable[..., Any], config: PreTrainedConfig, attention: str) -> PreTrainedModel | Exception | None:
+    """Build a working model of the config that ``make`` returns; its error if it does not work; None if none."""
+    try:
+        small = make(config, attention)
+        if small is None:
+            return None
+        twin = AutoModelForCausalLM.from_config(small, attn_implementation=attention).float().eval()
+        twin(torch.tensor([[3, 4, 5]]), use_cache=False)
+    except Exception as error:  # each architecture fails in its own way
+        return error
+    return twin
+
+
+def _as_it_is(config: PreTrainedConfig, attention: str) -> PreTrainedConfig | None:
+    own = deepcopy(config)  # building a model writes its attention into the config
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(own, attn_implementation=attention)
+    return own if sum(p.numel() for p in model.parameters()) < LARGE else None
+
+
+def _small(config: PreTrainedConfig, attention: str) -> PreTrainedConfig:
+    small = deepcopy(config)
+    for name in KINDS_OF_LAYERS:
+        kinds = getattr(small, name, None)
+        if kinds:
+            several = list(dict.fromkeys(kinds))[:2]
+            setattr(small, name, several * (2 // len(several)))
+    for name, size in SMALL.items():
+        if isinstance(getattr(small, name, None), int):
+            setattr(small, name, min(size, getattr(small, name)))
+    for name in IDS:
+        setattr(small, name, None)
+    return small
+
+
+def _unable(twin: Any) -> str:
+    """Describe the first thing that this model cannot do in one sentence; "" if it can do all."""
+    ids_BS = torch.randint(3, twin.get_input_embeddings().weight.shape[0], (2, LENGTH))
+    embeds_BSE = twin.get_input_embeddings()(ids_BS)
+    for step in (_hidden, _output, _padding, _generation):
+        try:
+            wrong = step(twin, ids_BS, embeds_BSE)
+        except Exception as error:  # each architecture fails in its own way
+            wrong = f"{step.__doc__} fails ({first_line(error)})"
+        if wrong:
+            return f"{wrong}; {ADVICE}"
+    return ""
+
+
+def _hidden(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
+    """the forward pass from embeddings"""
+    expected = body(twin)(ids_BS, use_cache=False).last_hidden_state
+    found = hidden_states(twin, embeds_BSE, padded_layout(torch.ones_like(ids_BS)))
+    return (
+        "" if torch.allclose(found, expected, rtol=RTOL, atol=ATOL) else "embeddings do not give what their tokens give"
+    )
+
+
+def _output(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
+    """the output layer"""
+    hidden = hidden_states(twin, embeds_BSE, padded_layout(torch.ones_like(ids_BS)))
+    same = torch.allclose(
+        twin.get_output_embeddings()(hidden), twin(ids_BS, use_cache=False).logits, rtol=RTOL, atol=ATOL
+    )
+    return "" if same else "it changes its logits after the output layer, which llm 'causal_lm' does not do"
+
+
+def _padding(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
+    """padding on either side"""
+    expected = hidden_states(twin, embeds_BSE[1:, PADDING:], padded_layout(torch.ones_like(ids_BS[1:, PADDING:])))
+    for side in ("left", "right"):
+        mask_BS = torch.ones_like(ids_BS)
+        tokens = slice(PADDING, None) if side == "left" else slice(None, LENGTH - PADDING)
+        mask_BS[1] = 0
+        mask_BS[1, tokens] = 1
+        padded_BSE = embeds_BSE.clone()
+        padded_BSE[1, tokens] = embeds_BSE[1, PADDING:]
+        found = hidden_states(twin, padded_BSE, padded_layout(mask_BS))[1:, tokens]
+        if not torch.allclose(found, expected, rtol=RTOL, atol=ATOL):
+            return f"padding on the {side} changes what a conversation gives"
+    return ""
+
+
+def _generation(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
+    """generation from embeddings"""
+    settings = GenerationConfig(do_sample=False, max_new_tokens=NEW, pad_token_id=0, eos_token_id=None)
+    mask_BS = torch.ones_like(ids_BS)
+    mask_BS[1, :PADDING] = 0
+    twin.generation_config = GenerationConfig()
+    found_BG = twin.generate(inputs_embeds=embeds_BSE, attention_mask=mask_BS, generation_config=settings)
+    alone_BG = twin.generate(
+        inputs_embeds=embeds_BSE[1:, PADDING:], attention_mask=mask_BS[1:, PADDING:], generation_config=settings
+    )
+    if found_BG.shape != (2, NEW):
+        return f"generation from embeddings gives {found_BG.shape[1]} tokens where {NEW} were asked for"
+    row = ids_BS[:1]
+    for _ in range(NEW):
+        row = torch.cat([row, twin(row, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    if not torch.equal(found_BG[0], row[0, LENGTH:]) or not torch.equal(found_BG[1], alone_BG[0]):
+        return "generation from embeddings is not what the forward pass gives"
+    return ""

@@ -1,0 +1,72 @@
+"""Crop the centre of frames as torchvision does. T frames, C colours, Y X pixels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vlframe import ConfigError, PixelLayout, SquarePixels
+
+
+class CentreCrop:
+    """Resizes the shortest edge to the size of the encoder's own front end ``own``, then crops the centre.
+
+    This is torchvision's ``Resize`` and ``CenterCrop``: half a pixel is rounded to the even neighbour, where the
+    ``crop`` of encoders rounds down. ``own`` normalises, in training with ``training_mean`` and ``training_std``.
+    """
+
+    def __init__(
+        self, *, own: SquarePixels, training_mean: Sequence[float] | None, training_std: Sequence[float] | None
+    ) -> None:
+        if not isinstance(own, SquarePixels):
+            raise ConfigError(
+                f"pixels 'centre_crop' needs an encoder of a fixed square size, and this one's front end is "
+                f"{type(own).__name__}; leave pixels unset, or take pixels=native"
+            )
+        self.own = own
+        self.trained = SquarePixels(
+            own.size,
+            _colours("training_mean", training_mean, own.mean),
+            _colours("training_std", training_std, own.std),
+        )
+
+    def layout(self, height: int, width: int, frames: int = 1) -> PixelLayout:
+        return self.own.layout(height, width, frames)
+
+    def prepare(self, frames_TYXC: np.ndarray) -> Tensor:
+        """Return uint8 ``frames_TCYX`` of the encoder's size."""
+        size = self.own.size
+        kept = np.empty((len(frames_TYXC), 3, size, size), np.uint8)
+        for kept_CYX, frame_YXC in zip(kept, frames_TYXC, strict=True):
+            kept_CYX[:] = np.asarray(self._cut(Image.fromarray(frame_YXC))).transpose(2, 0, 1)
+        return torch.from_numpy(kept)
+
+    def normalise(self, frames_TCYX: Tensor) -> Tensor:
+        """Return float pixels, normalised as by the encoder's own front end."""
+        return self.own.normalise(frames_TCYX)
+
+    def normalise_to_train(self, frames_TCYX: Tensor) -> Tensor:
+        """Return float pixels, normalised for training."""
+        return self.trained.normalise(frames_TCYX)
+
+    def _cut(self, image: Image.Image) -> Image.Image:
+        size, short = self.own.size, min(image.size)
+        width, height = (size if edge == short else int(size * edge / short) for edge in image.size)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        scaled = image.resize((width, height), Image.Resampling[self.own.resampling.upper()])
+        return scaled.crop((left, top, left + size, top + size))
+
+
+def _colours(name: str, given: Sequence[float] | None, own: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return three numbers. ConfigError for another count, or a std that is not above 0."""
+    if given is None:
+        return own
+    if len(given) != 3 or (name.endswith("std") and min(given) <= 0):
+        raise ConfigError(
+            f"pixels.{name} is {list(given)}; it has three numbers, for red, green and blue"
+            + (", above 0" if name.endswith("std") else "")
+        )
+    red, green, blue = (float(value) for value in given)
+    return red, green, blue

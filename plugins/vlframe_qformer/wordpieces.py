@@ -1,0 +1,86 @@
+"""BERT's word pieces: the text front end of Q-Formers that read an instruction. I instruction tokens."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import AutoTokenizer
+
+from vlframe import ConfigError
+
+LETTERS = "letters"  # spells words: for tests and examples, where there is no vocabulary to download
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BEGINNING = "[DEC]"  # which BLIP-2 adds to BERT's vocabulary
+PAD = 0
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """An instruction between ``[CLS]`` and ``[SEP]``; of a long one the last ``longest`` tokens, as the official code.
+
+    ``pad_to`` fills short ones up on a ``side``, for those who want what the official batches had: there all
+    instructions of a batch are as long as its longest. On the left that moves every token to another position.
+    """
+
+    tokenizer: str
+    vocabulary: int
+    longest: int
+    pad_to: int = 0
+    side: str = "right"
+
+    @property
+    def pads(self) -> bool:
+        return self.pad_to > 0
+
+    def encode(self, instruction: str) -> list[int]:
+        """Return ids; two of an empty text."""
+        tokenizer = vocabulary(self.tokenizer)
+        size = tokenizer.get_vocab_size()
+        if size > self.vocabulary:
+            raise ConfigError(
+                f"the connector's tokenizer {self.tokenizer!r} has {size} word pieces and the connector has embeddings "
+                f"for {self.vocabulary}; take the tokenizer that belongs to it, or set connector.vocabulary={size}"
+            )
+        first, last = (tokenizer.token_to_id(name) or PAD for name in ("[CLS]", "[SEP]"))  # which are there
+        ids = list(tokenizer.encode(instruction, add_special_tokens=False).ids)
+        ids = [first, *ids[max(0, len(ids) - self.longest + 2) :], last]
+        padding = [PAD] * (self.pad_to - len(ids))
+        return [*padding, *ids] if self.side == "left" else [*ids, *padding]
+
+
+@lru_cache(maxsize=8)
+def vocabulary(name: str) -> Tokenizer:
+    """The tokenizer of a folder or a hub id, with ``[DEC]``; or ``letters``. ConfigError for one that is no BERT's."""
+    if name == LETTERS:
+        return _letters()
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name).backend_tokenizer
+    except (OSError, ImportError, ValueError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(
+            f"connector tokenizer {name!r} cannot be read: {reason}. It must be a folder with BERT's vocabulary, a hub "
+            f"id that is reachable or cached, or {LETTERS!r}, which is for random weights"
+        ) from error
+    if (
+        any(tokenizer.token_to_id(token) is None for token in ("[CLS]", "[SEP]"))
+        or tokenizer.token_to_id("[PAD]") != PAD
+    ):
+        raise ConfigError(f"connector tokenizer {name!r} is not BERT's: it needs [CLS], [SEP], and [PAD] as number 0")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.add_special_tokens([BEGINNING])
+    return tokenizer
+
+
+def _letters() -> Tokenizer:
+    """Word pieces of one character each, small letters, digits and signs."""
+    signs = [*string.ascii_lowercase, *string.digits, *string.punctuation]
+    pieces = [*SPECIAL, *signs, *(f"##{sign}" for sign in string.ascii_lowercase + string.digits)]
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer

@@ -1,0 +1,94 @@
+"""One clock for a file's pictures and sound: seconds from the beginning of whichever starts first.
+
+That is what players show, and what FFmpeg counts ``-ss`` from. What an audio encoder puts before the first sample does
+not count, nor does what an edit list hides.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlframe import VideoInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+LOOK = 64  # packets; every stream that begins with the file has one among them
+JITTER = 0.1  # of a frame: allowed deviation of a constant-rate clip's frames from their nominal times
+
+
+def opening(packets: Iterator[Packet]) -> tuple[list[Packet], float]:
+    """Return the first packets, and the second at which the first of their streams begins, in stream time.
+
+    A stream that is not among them begins later. (FFmpeg's information about streams before that can be wrong.)
+    """
+    held = list(islice(packets, LOOK))
+    starts: dict[int, int] = {}
+    audible: dict[int, int] = {}  # an audio encoder puts samples before the first one
+    for packet in held:
+        index = packet.stream_index
+        if packet.size and not packet.is_discard:
+            time = packet.pts if packet.pts is not None else max(packet.dts or 0, 0)
+            starts[index] = min(starts.get(index, time), time)
+        if index not in audible and packet.stream.type == "audio" and packet.pts is not None:
+            audible[index] = packet.pts + _skipped(packet)
+    ticks = {packet.stream_index: float(packet.time_base) for packet in held}
+    begins = [max(time, audible.get(index, time)) * ticks[index] for index, time in starts.items()]
+    return held, min(begins, default=0.0)
+
+
+def _skipped(packet: Packet) -> int:
+    """Return how much of the sound from this packet on is inaudible, in the stream's units."""
+    context = packet.stream.codec_context  # None: there is no decoder for it
+    if context is None or not context.rate or not packet.has_sidedata("skip_samples"):
+        return 0
+    (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))
+    return round(samples / context.rate / packet.time_base)
+
+
+def pictures(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams, without the cover picture of a sound file."""
+    from av.stream import Disposition
+
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The times of a clip's frames, as in ``VideoInfo``."""
+
+    begin: float = 0.0
+    times: tuple[float, ...] | None = None
+    end: float | None = None
+
+
+def shown(begin_s: Sequence[float], last: float, fps: float, tick: float, clock: float | None) -> Shown:
+    """Return the times of frames that begin at ``begin_s`` (ascending, in stream time), on the file's clock.
+
+    Times are omitted if the rate is constant. ``last`` is how long the last frame is shown (0: unknown), ``tick`` the
+    unit of the stream's times, and ``clock`` the second at which the file's clock begins (None: with the frames); all
+    in seconds.
+    """
+    if not len(begin_s):
+        return Shown()
+    times_T = np.asarray(begin_s) - (begin_s[0] if clock is None else clock)
+    begin = max(float(times_T[0]), 0.0)
+    even_T = times_T[0] + np.arange(len(times_T)) / fps
+    if np.abs(times_T - even_T).max() <= max(tick, JITTER / fps):
+        return Shown(begin if begin > tick else 0.0)
+    times = tuple(np.round(times_T, 9).tolist())
+    return Shown(times[0], times, round(times[-1] + last, 9) if last else None)
+
+
+def with_times(info: VideoInfo, found: Shown) -> VideoInfo:
+    from dataclasses import replace
+
+    return replace(info, begin=found.begin, times=found.times, end=found.end)

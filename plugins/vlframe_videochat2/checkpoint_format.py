@@ -1,0 +1,179 @@
+"""VideoChat2's checkpoints into our parts, and back.
+
+``umt_l16_qformer.pth`` is what the first stage trains. The later ones save what they train (encoder, Q-Former,
+projection, and low-rank adapters of the language model from the third on) and every buffer, under the key ``model``;
+the language model itself stays in its own folder. Stage 2 has no instruction, so what reads one is in the first file
+alone. Files are read in the order of ``Format.sources``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlframe import (
+    Comparison,
+    ConfigError,
+    ExportRequest,
+    ImportedCheckpoint,
+    NameTable,
+    TensorLayers,
+    TensorNames,
+    WeightsError,
+    adapter_settings,
+    is_matrix,
+    read_json,
+    read_tensors,
+    write_tensors,
+)
+from vlframe_videochat2 import replay, sizes
+from vlframe_videochat2.names import family_of, names, names_of
+
+SYSTEM = "VideoChat2"
+FILE = re.compile(r"videochat2.*|umt_l16_qformer.*", re.IGNORECASE)
+HD = re.compile(r"(?:^|[-_])hd(?:[-_]|$)", re.IGNORECASE)
+INSIDE = ("model", "module")  # keys of the official training, without and with DeepSpeed
+TRAINED, LANGUAGE, SIZES = "videochat2.pth", "language_model", "sizes.json"
+EXTRA_QUERIES = 64
+NEEDED = (
+    "vision_encoder.encoder.patch_embed.proj.weight", "query_tokens", "qformer.bert.embeddings.word_embeddings.weight",
+)  # fmt: skip
+
+
+class Format:
+    """The ``CheckpointFormat`` of VideoChat2."""
+
+    sources = {  # noqa: RUF012
+        "sizes": "what does not show in the tensors, for a model of other sizes than the released ones: a JSON file",
+        "vit_qformer": "umt_l16_qformer.pth",
+        "base": "the folder of the language model",
+        "stage2": "videochat2_…_stage2.pth, under a file of a later stage that does not hold everything",
+        "source": "a file of stage 2, 3 or 4; or umt_l16_qformer.pth, which stage 2 begins with",
+    }
+
+    def recognises(self, source: Path) -> bool:
+        """A recording says which system it is of, and a file shows by its name."""
+        if source.suffix == ".safetensors" and source.with_suffix(".json").is_file():
+            return str(read_json(source.with_suffix(".json")).get("system", "")).startswith(SYSTEM)
+        return source.suffix in (".pth", ".bin") and FILE.fullmatch(source.stem) is not None
+
+    def names(self, config: Mapping[str, Any]) -> TensorNames:
+        return names_of(config)
+
+    def read(self, sources: Mapping[str, Path]) -> ImportedCheckpoint:
+        """Read everything, later files over earlier ones. WeightsError says what is absent."""
+        base, source = sources.get("base"), sources["source"]
+        if base is None or not (base / "config.json").is_file():
+            raise WeightsError(f"{source.name} has no language model; give sources.base=<the folder of one, with "
+                               "config.json>")  # fmt: skip
+        language = read_json(base / "config.json")
+        family = family_of(str(language.get("model_type")))
+        table = NameTable(names(family))
+        layers, written = TensorLayers(table), list[str]()
+        for role in ("vit_qformer", "stage2", "source"):
+            if role in sources:
+                tensors = read_tensors(_existing(role, sources[role]), INSIDE)
+                _check_family(tensors, family, sources[role])
+                layers.add(f"{role}:{sources[role].name}", tensors)
+                written = list(tensors)
+        absent = [name for name in NEEDED if name not in layers.tensors]
+        if absent:
+            raise WeightsError(f"{source.name} does not hold {', '.join(absent)}; give sources.vit_qformer="
+                               "<umt_l16_qformer.pth>, which a file of stage 2 lies over")  # fmt: skip
+        record: dict[str, Any] = {"file": source.name, "inside": _inside(source), "names": written}
+        if f"{family}_proj.weight" not in layers.tensors:
+            layers.add("drawn", begun(layers, family, int(language["hidden_size"])))
+            record = {"form": "begun"}
+        number = sizes.numbers(read_json(sources["sizes"]) if "sizes" in sources else {})
+        tensors = {name: item.tensor for name, item in layers.tensors.items()}
+        config = sizes.composition(tensors, family, base, language, number, hd=HD.search(source.stem) is not None)
+        ranks = {len(value) for name, value in tensors.items() if is_matrix(name) and ".lora_A." in name}
+        said = {"r": max(ranks, default=0), "lora_alpha": number["lora_alpha"], "lora_dropout": 0.1}
+        adapters = adapter_settings(table, layers.tensors, said) if ranks else {}
+        return ImportedCheckpoint(config, layers.tensors, adapters, base, record)
+
+    def write(self, folder: Path, request: ExportRequest) -> None:
+        """Write the file as it came in; of a trained run, one with everything but the language model."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_writable(request.config)
+        family = family_of(str(request.config["llm"]["architecture"]["model_type"]))
+        if request.record.get("names"):
+            table, record = NameTable(names(family)), request.record
+            state = {name: request.tensors[table.canonical(name) or name].clone() for name in record["names"]}
+            torch.save({record["inside"]: state} if record["inside"] else state, folder / record["file"])
+        else:
+            own = {
+                name: value.clone()
+                for name, value in request.tensors.items()
+                if not name.startswith(f"{family}_model.")
+            }
+            torch.save({"model": own}, folder / TRAINED)
+            if _language_learnt(request.config):
+                _write_language_model(folder / LANGUAGE, request, f"{family}_model.")
+        number = sizes.numbers_of(request.config)
+        if number != sizes.RELEASED:
+            (folder / SIZES).write_text(json.dumps(number, indent=2) + "\n", encoding="utf-8")
+
+    def verify(self, recording: Path) -> Iterator[Comparison]:
+        return replay.verify(recording)
+
+
+def begun(layers: TensorLayers, family: str, width: int) -> dict[str, torch.Tensor]:
+    """Return what no file holds when stage 2 begins: further queries of zeros, and a projection, of seed 0."""
+    own = int(layers.tensors["query_tokens"].tensor.shape[2])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        projection = torch.nn.Linear(own, width)
+    return {
+        "extra_query_tokens": torch.zeros(1, EXTRA_QUERIES, own),
+        f"{family}_proj.weight": projection.weight.detach(),
+        f"{family}_proj.bias": projection.bias.detach(),
+    }
+
+
+def _existing(role: str, path: Path) -> Path:
+    if not path.is_file():
+        raise WeightsError(f"{role} is {path}, and there is no such file")
+    return path
+
+
+def _inside(source: Path) -> str | None:
+    """The key under which a file keeps its tensors."""
+    content = torch.load(source, map_location="meta", weights_only=True)
+    return next((key for key in INSIDE if isinstance(content.get(key), dict)), None)
+
+
+def _check_family(tensors: Mapping[str, Any], family: str, path: Path) -> None:
+    found = [
+        name.removesuffix("_proj.weight") for name in tensors if re.fullmatch(r"(llama|mistral|phi)_proj\.weight", name)
+    ]
+    if found and found != [family]:
+        raise WeightsError(f"{path.name} is of a model before {found[0]}, and sources.base is a {family} model")
+
+
+def _check_writable(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for parts that the official code does not have."""
+    wanted = {"encoder": "umt_l", "connector": "qformer_instruct"}
+    wrong = [f"{part} {config[part]['name']!r}" for part, name in wanted.items() if config[part]["name"] != name]
+    if wrong:
+        raise ConfigError(f"the official code has no {' and no '.join(wrong)}; it has {', '.join(wanted.values())}")
+
+
+def _language_learnt(config: Mapping[str, Any]) -> bool:
+    return any(stage["llm"]["train"] != "frozen" for stage in config["stages"].values())
+
+
+def _write_language_model(folder: Path, request: ExportRequest, prefix: str) -> None:
+    """Write the language model with its adapters merged, for the official ``…_model_path``."""
+    folder.mkdir()
+    own = {name.removeprefix(prefix): value for name, value in request.tensors.items() if name.startswith(prefix)}
+    write_tensors(folder, own)
+    (folder / "config.json").write_text(json.dumps(request.hf_config, indent=2) + "\n", encoding="utf-8")
+    for file in sorted(request.tokenizer.iterdir()) if request.tokenizer else ():
+        shutil.copyfile(file, folder / file.name)

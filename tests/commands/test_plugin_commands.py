@@ -1,0 +1,124 @@
+"""Commands that plugins add."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlframe.cli import main
+from vlframe.errors import PluginError
+
+SOURCE = """
+import vlframe
+
+@vlframe.hookimpl
+def vlframe_commands():
+    yield vlframe.Command("NAME", __name__ + ":run", "says its words")
+
+def run(words):
+    print("heard", *words)
+    return {"three": 3, "done": None, "value": {"a": 1}}[words[0]]
+"""
+
+
+def installed(folder: Path, distribution: str, name: str) -> Path:
+    """A distribution with one plugin that offers the command ``name``."""
+    module = distribution.replace("-", "_")
+    information = folder / distribution / f"{module}-1.2.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+    (information / "entry_points.txt").write_text(f"[vlframe]\n{module} = {module}\n")
+    (folder / distribution / f"{module}.py").write_text(SOURCE.replace("NAME", name))
+    return folder / distribution
+
+
+@pytest.mark.parametrize(("word", "code"), [("three", 3), ("done", 0), ("value", 0)])
+def test_a_command_of_a_single_file(word: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / f"speaking_{word}.py"
+    file.write_text(SOURCE.replace("NAME", "speak"))
+    assert main(["speak", word, f"plugins.paths=[{file}]", "a=b"]) == code
+    assert capsys.readouterr().out == f"heard {word} a=b\n"
+    assert main(["speak", word]) == 2
+    assert "there is no command 'speak'; there are train, evaluate" in capsys.readouterr().err
+
+
+FAULTY = """
+import vlframe
+
+@vlframe.hookimpl
+def vlframe_commands():
+    yield vlframe.Command("crash", __name__ + ":crash", "fails")
+    yield vlframe.Command("refuse", __name__ + ":refuse", "explains itself")
+
+def crash(words):
+    return {}["x"]
+
+def refuse(words):
+    raise vlframe.ConfigError("this needs a film")
+"""
+
+
+def test_commands_of_a_file_are_in_help(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "speaking_in_help.py"
+    file.write_text(SOURCE.replace("NAME", "speak"))
+    paths = f"plugins.paths=[{file}]"
+    for words in (["--help", paths], [paths, "--help"], ["help", paths], [paths]):
+        assert main(words) == 0
+        text = capsys.readouterr().out
+        assert "vlframe speak …" in text and "says its words" in text and "vlframe train" in text
+    assert main(["--help"]) == 0
+    assert "vlframe speak" not in capsys.readouterr().out
+    assert main([paths, "speak", "done"]) == 0
+    assert capsys.readouterr().out == "heard done\n"
+    assert main(["--help", f"plugins.paths=[{tmp_path}/none.py]"]) == 0
+    assert f"no command of {tmp_path}/none.py: " in capsys.readouterr().out
+
+
+def test_a_failure_of_a_command_names_its_plugin(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "faulty_commands.py"
+    file.write_text(FAULTY)
+    assert main(["crash", f"plugins.paths=[{file}]"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        said.startswith("vlframe: the command 'crash' of plugin ")
+        and "faulty_commands.py failed: KeyError: 'x'" in said
+    )
+    assert "--traceback" in said and len(said.splitlines()) == 1
+    with pytest.raises(PluginError) as caught:
+        main(["crash", f"plugins.paths=[{file}]", "--traceback"])
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert main(["refuse", f"plugins.paths=[{file}]"]) == 2
+    assert capsys.readouterr().err == "vlframe: this needs a film\n"
+
+
+def test_installed_commands_are_in_help_and_clashes_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(str(installed(tmp_path, "one-speaker", "speak")))
+    assert main(["--help"]) == 0
+    assert "vlframe speak …" in (text := capsys.readouterr().out) and "says its words (one-speaker)" in text
+    assert main(["speak", "done"]) == 0
+    capsys.readouterr()
+    monkeypatch.syspath_prepend(str(installed(tmp_path, "two-speaker", "speak")))
+    assert main(["speak", "done"]) == 2
+    said = capsys.readouterr().err
+    assert "two plugins offer the command 'speak'" in said and "one-speaker 1.2" in said and "two-speaker 1.2" in said
+    assert main(["--help"]) == 0
+    assert "two plugins offer the command 'speak'" in capsys.readouterr().out
+
+
+def test_vlframes_own_commands_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(str(installed(tmp_path, "sly-trainer", "train")))
+    assert main(["speak"]) == 2
+    assert "sly-trainer 1.2) offers the command 'train', which is vlframe's own" in capsys.readouterr().err
+
+
+def test_help_and_a_closed_pipe(capsys: pytest.CaptureFixture) -> None:
+    assert main(["help", "list"]) == 0
+    assert "vlframe list [kind]" in capsys.readouterr().out
+    command = f"{sys.executable} -m vlframe list --json | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "[\n" and not done.stderr

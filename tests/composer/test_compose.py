@@ -1,0 +1,132 @@
+"""From a command line to a frozen config: nested choices, the group debug, what was chosen."""
+
+import pytest
+
+from vlframe.composer.compose import compose
+from vlframe.contracts.modalities import parts
+from vlframe.errors import ConfigError, UserError
+from vlframe.model.assemble import build_model, compose_on_meta
+from vlframe.registry.checked import CheckedComponent
+from vlframe.registry.presets import preset_files
+from vlframe.registry.registry import Registry
+
+QUICK = "experiment=quickstart"
+EXPERIMENTS = sorted(preset_files("experiment", Registry.installed()))
+
+
+def test_components_are_checked_once_and_not_changed(registry) -> None:
+    config = compose("train", [QUICK], registry)
+    for settings in (config.encoder, config.benchmark, config.benchmark["dataset"], config.stages["motion"].data):
+        assert isinstance(settings, CheckedComponent)
+        with pytest.raises(TypeError, match="not changed"):
+            settings["name"] = "other"
+    assert registry.check("encoder", config.encoder) is config.encoder
+
+
+def test_presets_that_were_chosen_are_in_the_config(registry) -> None:
+    config = compose("train", [QUICK, "connector=stc_small"], registry)
+    assert config.connector["name"] == "stc" and config.choices["connector"] == "stc_small"
+    assert config.choices["dataset@stages.motion.data"] == "motionqa_motion_train"
+    assert "logger" not in config.choices and not [key for key in config.choices if key.startswith("hydra")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [QUICK, "benchmark.dataset=motionqa_few", "benchmark.dataset.clips=3"],  # in place of the preset's choice
+        ["benchmark=exact_match", "benchmark.dataset=motionqa", "benchmark.dataset.clips=3"],  # nothing chosen yet
+    ],
+)
+def test_a_component_is_chosen_inside_another(words: list[str], registry) -> None:
+    dataset = compose("train", words, registry).benchmark["dataset"]
+    assert (dataset["name"], dataset["clips"]) == ("motionqa", 3)
+
+
+def test_a_sampler_is_chosen_for_a_run(registry) -> None:
+    assert compose("train", ["media.sampler=fps", "media.sampler.fps=2"], registry).media.sampler["fps"] == 2.0
+
+
+def test_data_is_chosen_for_a_stage(registry) -> None:
+    config = compose("train", [QUICK, "stages.main.data=motionqa_few", "stages.motion.data=null"], registry)
+    assert config.stages["main"].data["clips"] == 16 and config.stages["motion"].data is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stages.main.steps=3"], r"no stage 'main'; the run has none; .*\+stage@stages\.main=everything"),
+        (["+stages.main.steps=3"], r"no stage 'main'.*\+stage@stages\.main=everything stages\.main\.steps"),
+        (["stage=tune_lora"], r"\+stage@stages\.main=everything"),
+        ([QUICK, "stages.mian.steps=3"], r"no stage 'mian'.*Did you mean 'main'"),
+        ([QUICK, "stages.main.epochs=1"], r"stages\.main\.steps=null stages\.main\.epochs=1"),
+        ([QUICK, "stages.main.llm.trainable=norm"], r"trainable is a list.*trainable=\["),
+        (["media=clip.mp4"], r"media is a group of keys; change one of them, like media\.sampler"),
+        (
+            ["benchmark=exact_match", "benchmark.dataset.path=v"],
+            r"like benchmark\.dataset=conversations .*=exact_match_file",
+        ),
+        (
+            ["benchmark=exact_match", "benchmark.dataset=motoinqa"],
+            "no dataset named 'motoinqa'.*Did you mean 'motionqa",
+        ),
+        (["llm=Qwen/Qwen2-0.5B"], r"no llm named 'Qwen/Qwen2-0.5B'.*llm=causal_lm llm\.source=Qwen/Qwen2-0.5B"),
+        (["experiment=quickstrat"], "no experiment named 'quickstrat'.*Did you mean 'quickstart"),
+    ],
+)
+def test_a_mistake_names_the_word_that_works(words: list[str], message: str, registry) -> None:
+    with pytest.raises(UserError, match=message):
+        compose("train", words, registry)
+
+
+def test_debug_fast_and_overfit(registry) -> None:
+    fast = compose("train", [QUICK, "stages.main.steps=null", "stages.main.epochs=3", "debug=fast"], registry)
+    assert {name: (stage.steps, stage.epochs) for name, stage in fast.stages.items()} == {
+        "motion": (2, None),
+        "main": (2, None),
+    }
+    assert fast.debug.questions == 8 and fast.choices["debug"] == "fast"
+    lora = ["stages.main.llm.train=lora", "stages.main.llm.weight_decay=0.1"]
+    stage = compose("train", [QUICK, *lora, "debug=overfit"], registry).stages["main"]
+    assert (stage.weight_decay, stage.llm.weight_decay, stage.llm.lora.dropout, stage.steps) == (0.0, None, 0.0, 720)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_debug_tiny_makes_any_experiment_small(experiment: str, registry) -> None:
+    config = compose("train", [f"experiment={experiment}", "debug=tiny"], registry)
+    plan = compose_on_meta(config, registry)
+    assert sum(plan.parameters.values()) < 1_500_000
+    assert (config.trainer.devices, config.trainer.accelerator) == (1, "cpu")
+
+
+@pytest.mark.parametrize("experiment", ["videollama2/finetune_qlora", "videollama2_av/joint"])
+def test_what_debug_tiny_made_small_is_built(experiment: str, registry) -> None:
+    config = compose("train", [f"experiment={experiment}", "debug=tiny"], registry)
+    assert build_model(config, registry).llm.dim == compose_on_meta(config, registry).model.llm.dim
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_one_override_swaps_a_part_of_any_experiment(experiment: str, registry) -> None:
+    """Keys of one component stand in presets of it; in an experiment they would be keys that the next one lacks."""
+    for encoder, connector in (("vit_tiny", "pool"), ("clip_tiny", "qformer")):
+        words = [f"encoder={encoder}", f"connector={connector}", "llm=tiny"]
+        config = compose("train", [f"experiment={experiment}", *words], registry)
+        assert (config.connector["name"], config.choices["llm"]) == (connector, "tiny")
+
+
+def test_a_preset_that_sets_a_key_of_another_component_is_named(registry, tmp_path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults: [{override /encoder: vit_tiny}, _self_]\nencoder: {size: 32}\n"
+    (tmp_path / "experiment/mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"experiment/mine sets encoder\.size .*encoder has architecture, "):
+        compose("train", ["--config-dir", str(tmp_path), "experiment=mine", "encoder=clip_tiny"], registry)
+
+
+def test_every_first_party_part_has_an_example_that_builds(registry) -> None:
+    for kind in parts():
+        for row in registry.rows(kind):
+            if row.plugin.distribution != "vlframe":
+                continue
+            assert row.component.example is not None, row.component.name
+            between = {"in_dim": 24, "out_dim": 16} if kind.endswith("connector") else {}
+            built = registry.build(kind, {"name": row.component.name, **row.component.example}, **between)
+            assert sum(parameter.numel() for parameter in built.parameters()) < 1_500_000, row.component.name

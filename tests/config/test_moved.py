@@ -1,0 +1,37 @@
+"""Where the paths of a config are once a folder has moved."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlframe.config.moved import moved_path, relocated
+
+names = st.text("ab=, é", min_size=1, max_size=6).filter(lambda name: name.strip() == name)
+
+
+@given(st.lists(names, max_size=3), names, names)
+def test_what_lies_in_the_old_folder_lies_in_the_new_one(rest: list[str], old: str, new: str) -> None:
+    moved = {f"/{old}/data/": f"/{new}x/disk"}
+    path = "/".join([f"/{old}/data", *rest])
+    found = moved_path(path, moved)
+    assert found == "/".join([f"/{new}x/disk", *rest])
+    assert moved_path(found, moved) == found  # said again, nothing happens
+    assert moved_path(f"/{old}/data2/x", moved) == f"/{old}/data2/x"
+
+
+def test_the_longest_folder_wins_and_a_new_one_inside_an_old_one_stays() -> None:
+    moved = {"/a": "/b", "/a/films": "/disk/films"}
+    assert moved_path("/a/films/x.mp4", moved) == "/disk/films/x.mp4" and moved_path("/a/t.json", moved) == "/b/t.json"
+    inside = {"/data": "/data/v2"}
+    once = moved_path("/data/t.json", inside)
+    assert once == "/data/v2/t.json" and moved_path(once, inside) == once
+
+
+def test_only_keys_that_are_paths_move() -> None:
+    config = {
+        "moved": {"/a": "/b"}, "name": "/a/x", "llm": {"source": "/a/llm", "name": "tiny"}, "init": {"run": "/a/run"},
+        "stages": {"main": {"data": {"mixture": [{"path": "/a/1.json", "media_root": "/a", "weight": 1}]}}},
+    }  # fmt: skip
+    assert relocated(config) == {
+        "moved": {"/a": "/b"}, "name": "/a/x", "llm": {"source": "/b/llm", "name": "tiny"}, "init": {"run": "/b/run"},
+        "stages": {"main": {"data": {"mixture": [{"path": "/b/1.json", "media_root": "/b", "weight": 1}]}}},
+    }  # fmt: skip

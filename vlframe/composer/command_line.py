@@ -1,0 +1,180 @@
+"""A command line, parsed once: flags, overrides in Hydra's grammar, plugins, absent parts, free text."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, OverrideType, Quote, QuotedString
+from hydra.errors import OverrideParseException
+
+from vlframe.composer.explain import unreadable_word
+from vlframe.composer.path_words import path_word
+from vlframe.config.secrets import FREE_WORDS, refuse_secret_words
+from vlframe.contracts.kinds import kinds
+from vlframe.errors import ConfigError
+
+FLAGS_WITH_A_WORD = (
+    "--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--config-name", "-cn",
+    "--config-path", "-cp",
+)  # fmt: skip
+FLAGS = (
+    "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version",
+    *FLAGS_WITH_A_WORD,
+)  # fmt: skip
+SIGNS = {OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}
+
+
+@dataclass(frozen=True)
+class Word:
+    """One override. ``sign`` is its prefix (none, +, ++, ~); ``value`` is None for a sweep."""
+
+    text: str
+    key: str  # or the group, with its package: dataset@stages.main.data
+    sign: str = ""
+    value: Any = None
+    sweep: tuple[str, ...] = ()  # the values of a sweep, as written
+    varies: bool = False  # differs between jobs: a sweep, or an interval from which a sweeper chooses
+
+    @property
+    def written(self) -> str:
+        """Return the value as written."""
+        return self.text.partition("=")[2]
+
+    def moved(self, key: str, sign: str) -> Word:
+        """Return the same value under another key."""
+        return replace(self, text=f"{sign}{key}={self.written}", key=key, sign=sign)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The parsed arguments after the command's name."""
+
+    command: str
+    flags: Namespace
+    overrides: tuple[Word, ...] = ()
+    absent: tuple[str, ...] = ()  # parts to remove (audio_encoder=null); Hydra has no override for it
+    plugin_paths: tuple[str, ...] = ()
+    strict: bool = False
+    free: dict[str, str] = field(default_factory=dict)  # free text and file names, by key
+
+    @property
+    def words(self) -> list[str]:
+        """Return the overrides as Hydra reads them."""
+        return [word.text for word in self.overrides]
+
+    @property
+    def keys(self) -> list[str]:
+        return [word.key for word in self.overrides]
+
+    def value(self, key: str) -> Any:
+        """Return the last value of a key; None if it has none."""
+        return next((word.value for word in reversed(self.overrides) if word.key == key), None)
+
+    def without(self, keys: Sequence[str]) -> CommandLine:
+        """Return the command line without the overrides of some keys."""
+        return replace(self, overrides=tuple(word for word in self.overrides if word.key not in keys))
+
+
+def parse(command: str, arguments: Sequence[str]) -> CommandLine:
+    """Parse the arguments after a command's name. ConfigError: a secret, an unknown flag, or a word that is no
+    override.
+    """
+    refuse_secret_words(arguments)
+    flag_words, override_words = _split(arguments)
+    flags = get_args_parser().parse_args(flag_words)
+    free = {key: value for key, _, value in (word.partition("=") for word in override_words) if key in FREE_WORDS}
+    several = flags.multirun or "hydra.mode=MULTIRUN" in override_words
+    words = [_word(text, several) for text in override_words]
+    absent = [name for name, kind in kinds().items() if not kind.many and _takes_out(name, words)]
+    paths = _last(words, "plugins.paths")
+    return CommandLine(
+        command,
+        flags,
+        overrides=tuple(word for word in words if word.key not in absent),
+        absent=tuple(absent),
+        plugin_paths=tuple(str(path) for path in (paths if isinstance(paths, list) else [paths] if paths else [])),
+        strict=_last(words, "plugins.strict") is True,
+        free=free,
+    )
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate flags (each with its argument) from overrides, in any order. ConfigError for unknown flags."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    before = ""
+    for word in arguments:
+        if word.startswith("-"):
+            _check_flag(word)
+            flags.append(word)
+        elif before in FLAGS_WITH_A_WORD and (before not in ("--info", "-i") or "=" not in word):
+            flags.append(word)
+        elif ("=" in word or word.startswith("~")) and not word.startswith(("/", "./", "../", "~/")):
+            overrides.append(word)
+        else:
+            raise ConfigError(
+                f"{word!r} is not key=value; write like seed=1, and quote what has spaces for the shell, like "
+                f'prompt="What happens?"'
+            )
+        before = word
+    if before in FLAGS_WITH_A_WORD and before not in ("--info", "-i"):
+        raise ConfigError(f"{before} needs a word after it, like --cfg job or --config-dir <folder>")
+    return flags, overrides
+
+
+def _check_flag(word: str) -> None:
+    flag = word.partition("=")[0]
+    if flag not in FLAGS:
+        raise ConfigError(
+            f"there is no option {flag!r}; keys are given without dashes ({flag.lstrip('-')}=…), and the options are "
+            f"--help, --cfg job, --config-dir, -m and --traceback; of predict, --show-timeline"
+        )
+
+
+def _word(text: str, several: bool) -> Word:
+    key, _, value = text.partition("=")
+    if key in FREE_WORDS and not _is_hydras_own(key, value):
+        literal = value.replace("${", r"\${")  # no interpolation
+        text = f"{key}={QuotedString(literal, Quote.single).with_quotes()}"
+    else:
+        text = path_word(text, several=several)
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([text])
+    except OverrideParseException as error:
+        raise unreadable_word(error) from error
+    sweep = parsed.is_sweep_override()
+    if not sweep and isinstance(parsed.value(), int | float) and parsed.key_or_group in _groups():
+        raise ConfigError(f"{parsed.key_or_group} is {value}; it is chosen by name (`--help` has the names)")
+    if isinstance(parsed._value, Glob):
+        raise ConfigError(f"{text}: glob() is not taken; write the names, separated by commas ({key}=first,second)")
+    values = tuple(parsed.sweep_string_iterator()) if sweep and parsed.is_discrete_sweep() else ()
+    return Word(text, _key(parsed), SIGNS.get(parsed.type, ""), None if sweep else parsed.value(), values, sweep)
+
+
+def _groups() -> set[str]:
+    return {*(kind.group for kind in kinds().values() if "." not in kind.group), "experiment", "model", "debug"}
+
+
+def _key(parsed: Override) -> str:
+    return parsed.key_or_group if parsed.package is None else f"{parsed.key_or_group}@{parsed.package}"
+
+
+def _is_hydras_own(key: str, value: str) -> bool:
+    """Return whether a value is left as typed: a ``[list]`` of files, ``media=null``, or a quoted text."""
+    listed = key == "media" and (value.startswith("[") or value == "null")
+    return listed or bool(re.fullmatch(r"(['\"]).*\1", value, re.DOTALL))
+
+
+def _takes_out(kind: str, words: Sequence[Word]) -> bool:
+    chosen = [word for word in words if word.key == kind and not word.sign]
+    return bool(chosen) and chosen[-1].text == f"{kind}=null"
+
+
+def _last(words: Sequence[Word], key: str) -> Any:
+    return next((word.value for word in reversed(words) if word.key == key), None)

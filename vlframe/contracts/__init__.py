@@ -1,0 +1,1 @@
+"""The contracts of each kind of component, and the only types that pass between rooms."""

@@ -1,0 +1,1 @@
+"""Reads and writes other projects' checkpoints, and compares recorded outputs."""

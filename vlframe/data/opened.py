@@ -1,0 +1,87 @@
+"""Opens the data sets that a run's config names, wherever they are now."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vlframe.config.moved import moved_path
+from vlframe.config.path_keys import FILES
+from vlframe.contracts.reader import FrameList
+from vlframe.contracts.sample import Sample
+from vlframe.errors import UserError
+from vlframe.registry.registry import Registry
+
+
+def open_samples(registry: Registry, settings: Mapping[str, Any], moved: Mapping[str, str]) -> Any:
+    """Build a data set; media in its rows that lay in a folder of ``moved`` are found where that is now.
+
+    An error about a file whose folder is gone says what to do if it has moved.
+    """
+    cls = registry.row("dataset", str(settings["name"])).load_class()
+    try:
+        samples = registry.build("dataset", settings, **passed(cls, moved))
+    except UserError as error:
+        gone = next((path for path in _paths(settings) if _folder_is_gone(path)), None)
+        if gone is None:
+            raise
+        folder = os.path.dirname(gone)
+        hint = f"if its folder has moved, say where to: 'moved={{{folder}: <new folder>}}'"
+        raise type(error)(f"{error}; {hint}") from error
+    return Moved(samples, moved) if moved else samples
+
+
+def passed(build: Callable[..., Any], moved: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``moved`` for a data set that takes it, because it looks at the paths of its rows itself."""
+    return {"moved": moved} if "moved" in inspect.signature(build).parameters else {}
+
+
+class Moved:
+    """A data set whose media have moved."""
+
+    def __init__(self, samples: Any, moved: Mapping[str, str]) -> None:
+        self._samples = samples
+        self._moved = moved
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return moved_sample(self._samples[index], self._moved)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_samples"], name) if "_samples" in self.__dict__ else _absent(name)
+
+
+def moved_sample(sample: Sample, moved: Mapping[str, str]) -> Sample:
+    """Return a sample with the paths of its media where they are now."""
+
+    def here(path: Any) -> Any:
+        if isinstance(path, FrameList):
+            return FrameList(here(one) for one in path)
+        return Path(moved_path(str(path), moved))
+
+    return replace(sample, media=tuple(replace(item, path=here(item.path)) for item in sample.media))
+
+
+def _absent(name: str) -> Any:
+    raise AttributeError(name)  # while it is unpickled in a data worker
+
+
+def _paths(settings: Any, key: str = "") -> Iterator[str]:
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            yield from _paths(value, str(name))
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _paths(value, key)
+    elif isinstance(settings, str) and key in FILES:
+        yield settings
+
+
+def _folder_is_gone(path: str) -> bool:
+    return os.path.isabs(path) and not os.path.exists(path) and not os.path.isdir(os.path.dirname(path))

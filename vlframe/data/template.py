@@ -1,0 +1,243 @@
+"""Finds the text that a tokenizer's chat template writes around the turns of a conversation.
+
+Turns are rendered a second time with marks in place of their texts: the text between the marks is the template's own.
+Both renderings take time linear in the conversation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from jinja2 import TemplateError
+
+from vlframe.contracts.sample import Turn
+from vlframe.data.marks import KEPT, Span, mark, marked
+from vlframe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TODAY = datetime(2024, 7, 26)  # for templates that write a date, so that a run is the same on any day
+REFUSALS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+)  # raised by code inside a template
+_REPEATS = 8  # renderings of one conversation that must be equal
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts about a template. ``opening`` stands between a question and its answer, ``closing`` after the last
+    answer. ``parts``: it takes contents as lists of parts, not as text.
+    """
+
+    parts: bool
+    opening: str
+    closing: str
+
+
+class ChatTemplate:
+    """A tokenizer's chat template. ConfigError if it has none, or one that cannot write a question and its answer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.name = tokenizer.name_or_path
+        self._tokenizer = tokenizer
+        if not tokenizer.chat_template:
+            raise ConfigError(
+                f"the tokenizer {self.name!r} has no chat template; name one of the language model's own "
+                "(llm.chat_template)"
+            )
+        self.source: str = tokenizer.get_chat_template()
+        known = _KNOWN.get(tokenizer)
+        if known is None or known[0] != self.source:
+            known = _KNOWN[tokenizer] = self.source, self._find_out()
+        self.facts = known[1]
+
+    def render(self, turns: Sequence[Turn], *, opening: bool = False) -> str:
+        """Render a conversation, optionally with the ``opening`` of an answer. Raises whatever the template raises."""
+        return self._render(turns, self.facts.parts, opening)
+
+    def messages(self, turns: Sequence[Turn], parts: bool | None = None) -> list[dict[str, Any]]:
+        """Return the turns in the form that templates read."""
+        as_parts = self.facts.parts if parts is None else parts
+        return [
+            {"role": turn.role, "content": [{"type": "text", "text": turn.text}] if as_parts else turn.text}
+            for turn in turns
+        ]
+
+    def places(self, text: str, turns: Sequence[Turn], *, opening: bool = False) -> list[Span] | None:
+        """Find the text of each turn in ``text``; None if the template changes their texts.
+
+        ConfigError for a template that omits system turns.
+        """
+        made = marked(turns)
+        rendered = self.render(made.turns, opening=opening)
+        lost = made.lost(rendered)
+        if turns[0].role == "system" and 0 in lost:
+            raise ConfigError(
+                f"the chat template of {self.name!r} leaves system turns out, and there are some in the data; name "
+                "another template (llm.chat_template), or take the system turns out of the data"
+            )
+        return None if lost else made.places(text, rendered)
+
+    def lost_thoughts(self, turns: Sequence[Turn]) -> list[int]:
+        """Return the answers (counted from 1) of whose texts around ``<think>`` the template leaves some out."""
+        made = marked(turns)
+        lost = made.lost(self.render(made.turns))
+        answers = [number for number, turn in enumerate(turns) if turn.role == "assistant"]
+        return [at for at, number in enumerate(answers, 1) if number in lost and _has_thought(turns[number])]
+
+    def answers(self, text: str, turns: Sequence[Turn], places: Sequence[Span]) -> list[Span]:
+        """Find what the model should write: each answer, the blanks before it, and its end of turn."""
+        before, thoughtful = _gaps(text, places), {at for at, turn in enumerate(turns) if _has_thought(turn)}
+        added = self._added(turns) if thoughtful else {}
+        opening, closing = self.facts.opening, self.facts.closing
+        spans = []
+        for number, turn in enumerate(turns):
+            if turn.role != "assistant":
+                continue
+            (start, end), gap = places[number], before[number]
+            own = lead(gap, opening)
+            if number in thoughtful:
+                own = own if gap == added.get(number) else _behind_opening(gap, opening)
+                end = end if text.startswith(closing or "\0", end) else _past_words(text, end)
+            last = end + len(closing) * text.startswith(closing, end)
+            first = start - len(own)
+            spans.append((first, first + len(text[first:last].rstrip())))
+        return spans
+
+    def _added(self, turns: Sequence[Turn]) -> dict[int, str]:
+        """Return what the template itself writes before each turn, whatever the thoughts in the answers."""
+        bare = [Turn(turn.role, KEPT.split(turn.text)[-1]) if _has_thought(turn) else turn for turn in turns]
+        text = self.render(bare)
+        places = self.places(text, bare)
+        return {} if places is None else _gaps(text, places)
+
+    def prompt(self, turns: Sequence[Turn], opened: str) -> str:
+        """Return the conversation up to where an answer begins in training, including the text that the template writes
+        before an answer. ``opened`` is the conversation with the template's own opening.
+        """
+        answer = mark(len(turns))
+        whole = self.render([*turns, Turn("assistant", answer)])
+        before, found, _ = whole.rpartition(answer)
+        if not found or _same_but_blanks(before, opened):
+            return opened
+        return before.rstrip(" ")
+
+    def refusal(self, turns: Sequence[Turn]) -> str:
+        """Return why the template refuses a conversation of these roles, whatever its texts; "" if it does not."""
+        try:
+            self.render([Turn(turn.role, mark(number)) for number, turn in enumerate(turns)])
+        except REFUSALS as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    def _find_out(self) -> Facts:
+        reasons = []
+        question, answer = Turn("user", mark(0)), Turn("assistant", mark(1))
+        for parts in (False, True):
+            try:
+                texts = {self._render([question, answer], parts, False) for _ in range(_REPEATS)}
+                asked = self._render([question], parts, True)
+                closing = self._closing(parts, [question, answer])
+            except REFUSALS as error:
+                reasons.append(str(error) or type(error).__name__)
+                continue
+            if len(texts) > 1:
+                raise ConfigError(
+                    f"the chat template of {self.name!r} writes one conversation differently each time; name another "
+                    "(llm.chat_template)"
+                )
+            text = texts.pop()
+            if not marked([question, answer]).lost(text) and question.text in asked:
+                opening = asked[asked.index(question.text) + len(question.text) :]
+                return Facts(parts, opening, closing)
+            reasons.append("it loses one of them")
+        raise ConfigError(
+            f"the chat template of {self.name!r} cannot write a question and its answer: given as text: {reasons[0]}; "
+            f"as a list of parts: {reasons[1]}. Name another template (llm.chat_template)"
+        )
+
+    def _closing(self, parts: bool, turns: Sequence[Turn]) -> str:
+        """Return the end of an answer's turn: what stands behind the answer of ``turns`` whatever comes next."""
+        answer, more = turns[-1].text, mark(len(turns))
+        longer = [self._render([*turns, Turn("user", more)], parts, True), self._render(turns, parts, False)]
+        behind = [text.partition(answer)[2] for text in longer]
+        others = []
+        for role in ("assistant", "system"):
+            try:
+                others.append(self._render([*turns, Turn(role, more)], parts, False).partition(answer)[2])
+            except REFUSALS:  # many templates take no two answers, or no system turn, in a row
+                continue
+        special = [*self._tokenizer.all_special_tokens, *map(str, self._tokenizer.added_tokens_decoder.values())]
+        return common_end([*behind, *others], special) or common_end(behind, special) or behind[1].rstrip()
+
+    def _render(self, turns: Sequence[Turn], parts: bool, opening: bool) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                self.messages(turns, parts), tokenize=False, add_generation_prompt=opening, strftime_now=TODAY.strftime
+            )
+        )
+
+
+_KNOWN: WeakKeyDictionary[Any, tuple[str, Facts]] = WeakKeyDictionary()
+
+
+def lead(gap: str, opening: str) -> str:
+    """Return the end of ``gap`` that a model itself writes before its answer: blanks after the template's text."""
+    if _same_but_blanks(gap, opening):
+        return gap[len(opening) :]
+    return gap[len(gap.rstrip(" ")) :]
+
+
+def _same_but_blanks(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short) and not long[len(short) :].strip()
+
+
+def common_end(behind: Sequence[str], special: Collection[str]) -> str:
+    """Return what all of these texts begin with, in whole tokens, without blanks at its end. Two special tokens may
+    begin alike.
+    """
+    tokens = "|".join(re.escape(token) for token in sorted(special, key=len, reverse=True) if token)
+    unit = re.compile(rf"{tokens or '(?!)'}|<[^<>\s]+>|\[[^][\s]+\]|\s|[^\s<[]+|.")
+    split = [unit.findall(text) for text in behind]
+    shared = takewhile(lambda units: len(set(units)) == 1, zip(*split, strict=False))
+    return "".join(units[0] for units in shared).rstrip()
+
+
+def _has_thought(turn: Turn) -> bool:
+    return turn.role == "assistant" and KEPT.search(turn.text) is not None
+
+
+def _gaps(text: str, places: Sequence[Span]) -> dict[int, str]:
+    """Return the text between each turn and the one before it."""
+    ordered = sorted(range(len(places)), key=lambda number: places[number])
+    ends = [0, *(places[number][1] for number in ordered)]
+    return {number: text[end : places[number][0]] for number, end in zip(ordered, ends, strict=False)}
+
+
+def _behind_opening(gap: str, opening: str) -> str:
+    """Return the end of ``gap`` behind the template's ``opening``, or behind as much of it as stands there."""
+    for start in range(len(opening.rstrip())):
+        at = gap.rfind(opening[start:])
+        if at >= 0:
+            return gap[at + len(opening) - start :]
+    return gap[gap.find("<think>") :] if "<think>" in gap else ""
+
+
+def _past_words(text: str, at: int) -> int:
+    """Return the end of the words around thoughts that begin at ``at``."""
+    while found := KEPT.match(text, at):
+        at = found.end()
+    return at

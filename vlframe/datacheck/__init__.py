@@ -1,0 +1,1 @@
+"""Reads every row of a data set once and writes one report."""

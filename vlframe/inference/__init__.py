@@ -1,0 +1,1 @@
+"""Loads a model with its processor and device, and generates answers."""

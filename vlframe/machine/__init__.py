@@ -1,0 +1,1 @@
+"""The resources that the machine gives a process."""

@@ -1,0 +1,1 @@
+"""Installed plugins, the components they offer, and their classes."""

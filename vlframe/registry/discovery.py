@@ -1,0 +1,200 @@
+"""Finds the installed plugins, and names the one at fault when one fails.
+
+Entry points are loaded here rather than by pluggy, whose own loader silently drops a second entry point of the same
+name: plugins are called ``distribution:entry``. A plugin that does not import is set aside with its reason; the others
+work, and the error about an unknown name lists the plugins that might have it.
+"""
+
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import pluggy
+
+from vlframe.config.asking import keys_of_every
+from vlframe.contracts.kinds import kinds
+from vlframe.contracts.modalities import add_modality, forget_plugins_modalities
+from vlframe.errors import PluginError
+from vlframe.registry import hooks
+from vlframe.registry.hooks import Command, Component
+
+GROUP = "vlframe"
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was found. ``reason`` is empty if it works."""
+
+    name: str  # distribution:entry, or the file's path
+    distribution: str
+    version: str
+    components: tuple[Component, ...] = ()
+    conf: Path | None = None
+    reason: str = ""
+    commands: tuple[Command, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        return not self.reason
+
+
+def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
+    """Find every installed plugin, then those of ``paths`` (single files). ``strict`` makes a broken one fatal."""
+    forget_plugins_modalities()
+    points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
+    plugins = [_load_entry(point) for point in _distinct(points)]
+    plugins += [_load_file(Path(path)) for path in paths]
+    if strict:
+        refuse_broken(plugins)
+    return plugins
+
+
+def refuse_broken(plugins: Iterable[Plugin]) -> None:
+    """Raise PluginError if a plugin is broken, as ``plugins.strict`` demands."""
+    reasons = [f"{plugin.name}: {plugin.reason}" for plugin in plugins if not plugin.works]
+    if reasons:
+        raise PluginError(f"plugins.strict is on and {len(reasons)} plugin(s) do not load: {'; '.join(reasons)}")
+
+
+def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """Drop the duplicates caused by two sys.path entries of one editable install."""
+    return list({(_distribution(point), point.name, point.value): point for point in points}.values())
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+def _load_entry(point: EntryPoint) -> Plugin:
+    version = point.dist.version if point.dist else "unknown"
+    return _describe(f"{_distribution(point)}:{point.name}", _distribution(point), version, point.load)
+
+
+def _load_file(path: Path) -> Plugin:
+    def load() -> ModuleType:
+        if not path.is_file():
+            raise PluginError(f"plugins.paths names {path}, and there is no such file")
+        module_name = path.stem
+        loaded = sys.modules.get(module_name)
+        if loaded is not None and getattr(loaded, "__file__", None) == str(path.resolve()):
+            return loaded
+        if loaded is not None or _is_installed(module_name, path):
+            raise PluginError(f"there is another module named {module_name!r} already; give {path} another name")
+        spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+        if spec is None or spec.loader is None:
+            raise PluginError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # so that the class path "my_connector:Mine" finds it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+        return module
+
+    return _describe(str(path), str(path), "file", load)
+
+
+def _describe(name: str, distribution: str, version: str, load: Any) -> Plugin:
+    try:
+        rows, conf, commands = _ask(name, load())
+    except (Exception, SystemExit) as error:  # third-party code: its failure must not stop the others
+        return Plugin(name, distribution, version, reason=_reason(error))
+    return Plugin(name, distribution, version, rows, conf, commands=commands)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the reason in one line. The location is added for errors in third-party code, not for vlframe's
+    own checks.
+    """
+    message = " ".join(str(error).split())
+    if isinstance(error, PluginError):
+        return message
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    where = "" if isinstance(error, SyntaxError) else f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+    return f"{type(error).__name__}: {message}{where}"
+
+
+def _is_installed(module_name: str, path: Path) -> bool:
+    """Return whether ``import`` of this name finds something that is not ``path`` itself."""
+    found = importlib.util.find_spec(module_name)
+    return found is not None and found.origin != str(path.resolve())
+
+
+def _ask(name: str, module: Any) -> tuple[tuple[Component, ...], Path | None, tuple[Command, ...]]:
+    manager = pluggy.PluginManager("vlframe")
+    manager.add_hookspecs(hooks)
+    manager.register(module, name=name)
+    manager.check_pending()
+    if not manager.get_hookcallers(module):
+        raise PluginError(
+            "it has no @vlframe.hookimpl function named vlframe_components, vlframe_conf, vlframe_modalities or "
+            "vlframe_commands"
+        )
+    for modality in (item for answer in manager.hook.vlframe_modalities() for item in answer):
+        add_modality(modality)  # before its kinds are looked up below
+    rows = tuple(row for answer in manager.hook.vlframe_components() for row in answer)
+    for row in rows:
+        _check_row(row)
+    names = [(row.kind, row.name) for row in rows]
+    if twins := sorted({f"{kind} {name!r}" for kind, name in names if names.count((kind, name)) > 1}):
+        raise PluginError(f"it offers {', '.join(twins)} twice")
+    folders = manager.hook.vlframe_conf()
+    if folders and not Path(folders[0]).is_dir():
+        raise PluginError(f"vlframe_conf gives {folders[0]}, which is not a folder")
+    commands = tuple(command for answer in manager.hook.vlframe_commands() for command in answer)
+    for command in commands:
+        _check_command(command)
+    return rows, Path(folders[0]) if folders else None, commands
+
+
+def _check_row(row: Any) -> None:
+    if not isinstance(row, Component):
+        raise PluginError(f"vlframe_components yields {type(row).__name__} {row!r}; it must yield vlframe.Component")
+    if row.kind not in kinds():
+        raise PluginError(f"component {row.name!r} has kind {row.kind!r}; kinds are {', '.join(kinds())}")
+    if not NAME.fullmatch(row.name):
+        raise PluginError(f"{row.kind} {row.name!r}: a name has letters, digits, _ and -, and begins with a letter")
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", row.path):
+        raise PluginError(f"{row.kind} {row.name!r} has path {row.path!r}; it must be 'module:Class'")
+    if row.example is not None and not isinstance(row.example, Mapping):
+        raise PluginError(
+            f"{row.kind} {row.name!r} has the example {row.example!r}; it must be a mapping of parameters"
+        )
+    if row.params is not None:
+        _check_params(f"{row.kind} {row.name!r}", row.params)
+        if taken := [item.name for item in fields(row.params) if item.name in keys_of_every(row.kind)]:
+            raise PluginError(
+                f"{row.kind} {row.name!r} has the parameter {taken[0]!r}, a key that every {row.kind} has already "
+                f"({', '.join(keys_of_every(row.kind))}); rename it"
+            )
+
+
+def _check_command(command: Any) -> None:
+    if not isinstance(command, Command):
+        raise PluginError(
+            f"vlframe_commands yields {type(command).__name__} {command!r}; it must yield vlframe.Command"
+        )
+    if not NAME.fullmatch(command.name):
+        raise PluginError(f"command {command.name!r}: a name has letters, digits, _ and -, and begins with a letter")
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", command.path):
+        raise PluginError(f"command {command.name!r} has path {command.path!r}; it must be 'module:function'")
+
+
+def _check_params(owner: str, params: Any) -> None:
+    if not is_dataclass(params):
+        raise PluginError(f"{owner} has params {params!r}; they must be a dataclass, an instance of one, or None")
+    if "name" in [item.name for item in fields(params)]:
+        raise PluginError(f"{owner} has a parameter called 'name', which is taken by the component's own; rename it")
+    try:
+        get_type_hints(params if isinstance(params, type) else type(params))
+    except NameError as error:
+        raise PluginError(f"{owner} has a parameter whose type cannot be found: {error}") from error

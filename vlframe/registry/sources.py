@@ -1,0 +1,55 @@
+"""Looks at where a config's base weights come from, before any of it is read: a folder or file here, or the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vlframe.config.typed import read_yaml
+from vlframe.registry.presets import preset_files
+from vlframe.registry.registry import Registry
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+PATH = re.compile(r"[~/]|\.\.?/|[\w.-]+/[\w.-]+/")
+
+
+def is_here(source: str) -> bool:
+    """Return whether a source is a file or folder, or in the hub's cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cached = Path(HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
+    return Path(source).expanduser().exists() or cached.is_dir()
+
+
+def is_path(source: str) -> bool:
+    """Return whether a source can only be a path, and no hub id."""
+    return PATH.match(source) is not None
+
+
+def taken_for_hub_ids(parts: Mapping[str, Any], registry: Registry) -> Iterator[str]:
+    """Yield a sentence for each part whose source could be meant as a folder that is not here, and is taken for a hub
+    id. Those that presets name are hub ids.
+    """
+    for kind, source in _not_here(parts):
+        if not is_path(source) and HUB_ID.fullmatch(source) and source not in _of_presets(kind, registry):
+            yield f"{kind}.source is {source!r}: there is no such folder in {Path.cwd()}, so it is taken for a hub id"
+
+
+def missing_paths(parts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each part whose source is a path that does not exist. A plan can do without it."""
+    for kind, source in _not_here(parts):
+        if is_path(source):
+            yield f"{kind}.source is {source!r}, a path, and there is no such file or folder"
+
+
+def _not_here(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for kind, chosen in parts.items():
+        source = (chosen or {}).get("source")
+        if isinstance(source, str) and not is_here(source):
+            yield kind, source
+
+
+def _of_presets(kind: str, registry: Registry) -> set[str]:
+    return {str(read_yaml(file, resolve=False).get("source")) for file in preset_files(kind, registry).values()}

@@ -1,0 +1,1 @@
+"""Compares runs. Reads run folders; needs neither torch nor the plugins that made the runs."""

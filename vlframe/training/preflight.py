@@ -1,0 +1,213 @@
+"""Preflight checks of a run, before its folder is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vlframe.config.asking import benchmarks_of
+from vlframe.config.checks import refuse_missing
+from vlframe.config.problems import add_a_stage
+from vlframe.config.schema import RunConfig, parts_of
+from vlframe.config.typed import plain
+from vlframe.contracts.sample import Sample
+from vlframe.data.chat import check_shapes
+from vlframe.data.first import first_samples
+from vlframe.data.opened import open_samples
+from vlframe.data.prepare import check_modalities, withhold
+from vlframe.distributed.ranks import devices_of_node
+from vlframe.errors import ConfigError, DataError
+from vlframe.inference.pipeline import Pipeline
+from vlframe.machine.cpus import cpus
+from vlframe.machine.devices import what_lacks
+from vlframe.machine.memory import check_main_memory, free_main_memory, gigabytes
+from vlframe.model.assemble import refusal
+from vlframe.training.prediction import STATES, Resident, meta_stages, stage_resident
+from vlframe.training.standing import LOSS
+
+if TYPE_CHECKING:
+    from vlframe.evaluation.questions import Questions
+    from vlframe.model.assemble import MetaComposition
+
+LOOKED_AT = 50_000  # rows of a data set that are checked before training; 5 s
+
+
+def check_stages(config: RunConfig) -> None:
+    """Check the stages before anything is built."""
+    if not config.stages:
+        raise ConfigError(
+            f"the run has no stages; choose an experiment (experiment=quickstart), or name one: {add_a_stage('main')}"
+        )
+    for name, stage in config.stages.items():
+        if stage.data is None and config.dataset is None:
+            raise ConfigError(f"stage {name!r} has no data; choose a dataset (dataset=conversations dataset.path=…)")
+    _check_evaluations(config)
+    refuse_missing(plain(config), "the run")
+    check_device(config.trainer)
+
+
+def _check_evaluations(config: RunConfig) -> None:
+    """Check that the configured evaluations in training are possible."""
+    settings, validated = config.evaluation, config.validation.dataset is not None
+    if settings.every is not None and not validated and not benchmarks_of(config):
+        raise ConfigError(
+            f"evaluation.every is {settings.every}, and there is nothing to evaluate; choose validation.dataset=…, "
+            f"benchmark=…, or leave it out"
+        )
+    if config.early_stopping.patience is not None and settings.every is None:
+        raise ConfigError(
+            f"early_stopping.patience is {config.early_stopping.patience}, and nothing is evaluated in training; say "
+            f"evaluation.every=<steps>, or leave it out"
+        )
+    if settings.best_by == LOSS and not validated:
+        raise ConfigError("evaluation.best_by is 'loss', that of the validation data; choose validation.dataset=…")
+    if settings.best_by not in (None, LOSS) and (not benchmarks_of(config) or settings.every is None):
+        raise ConfigError(
+            f"evaluation.best_by is {settings.best_by!r}, a score; it needs a benchmark, and evaluation.every=<steps>"
+        )
+
+
+def check_device(settings: Any) -> None:
+    """Check that the requested devices exist."""
+    check_accelerator(settings.accelerator)
+    there = torch.cuda.device_count()
+    listed = list(settings.devices) if isinstance(settings.devices, list | tuple) else []
+    on_gpus = there and settings.accelerator in ("auto", "gpu", "cuda")
+    if listed and not on_gpus:
+        raise ConfigError(
+            f"trainer.devices is {listed}, which names GPUs, and this run has none (trainer.accelerator is "
+            f"{settings.accelerator!r}, torch finds {there} GPU(s)); say how many processes, like "
+            f"trainer.devices={len(listed)}"
+        )
+    devices = devices_of_node(settings)
+    shared = not there and settings.accelerator == "auto" and devices > 1
+    if shared and not torch.backends.mps.is_available() and find_spec("torch_xla") is None:
+        raise ConfigError(
+            f"trainer.devices is {settings.devices}, and torch finds no GPU on this machine: {devices} processes would "
+            f"share its {cpus().usable} CPU cores, each with its own copy of the model; say trainer.devices=1, or "
+            f"trainer.accelerator=cpu where that is meant"
+        )
+    if on_gpus and max([devices, *(number + 1 for number in listed)]) > there:
+        raise ConfigError(f"trainer.devices is {listed or settings.devices}, and this machine has {there} GPU(s)")
+
+
+def check_accelerator(accelerator: str) -> None:
+    if lacking := what_lacks(accelerator):
+        raise ConfigError(
+            f"trainer.accelerator is {accelerator!r}, which needs {lacking}, and torch finds none on this machine; "
+            f"leave it at auto, or say cpu"
+        )
+
+
+def check_memory(composition: MetaComposition, config: RunConfig) -> None:
+    """Raise ConfigError if a stage's weights, gradients and optimizer states exceed this machine's memory, of the GPU
+    or main memory. Activations depend on the data and are not counted.
+    """
+    most = sum(composition.parameters.values()) * (1 + 1 + 1 + STATES) * 4  # includes the kept originals
+    settings = config.trainer
+    on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+    devices = devices_of_node(settings)
+    limits = [free_main_memory() // devices]
+    if on_gpu:
+        limits.append(torch.cuda.get_device_properties(0).total_memory)
+    if most <= min(limits):
+        return
+    if on_gpu:
+        check_main_memory(
+            devices * composition.least_bytes(parts_of(config)),
+            f"{devices} process(es) first build the model in main memory, which needs at least",
+            "use fewer trainer.devices on this machine, or smaller parts",
+        )
+    for name, model in meta_stages(composition, config).items():
+        _check_stage(name, stage_resident(model, settings), config, on_gpu)
+
+
+def _check_stage(name: str, need: Resident, config: RunConfig, on_gpu: bool) -> None:
+    ranks = devices_of_node(config.trainer)
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else free_main_memory()
+    total = need.total if on_gpu else need.total * ranks
+    if total <= free:
+        return
+    advice = ["trains only adapters with llm.train=lora"] if config.stages[name].llm.train == "full" else []
+    if on_gpu and config.trainer.strategy != "fsdp":
+        advice.append("shares the language model out with trainer.strategy=fsdp on several GPUs")
+    advice.append("fits with a smaller llm, or on a larger machine (`vlframe plan` with device=<name> counts)")
+    raise ConfigError(
+        f"stage {name} needs {gigabytes(total)} {'on each GPU' if on_gpu else 'of main memory'} before the first batch "
+        f"(weights {gigabytes(need.weights)}, gradients {gigabytes(need.gradients)}, optimizer states "
+        f"{gigabytes(need.optimizer)}{'' if on_gpu or ranks == 1 else f', {ranks} times'}), and "
+        f"{gigabytes(free)} {'are there' if on_gpu else 'are free'}; it {', or '.join(advice)}"
+    )
+
+
+@dataclass(frozen=True)
+class OpenedData:
+    """A run's data: the data set of each stage, its benchmarks, and the validation data, if any."""
+
+    stages: Mapping[str, Any]
+    benchmarks: Sequence[Questions] = ()
+    validation: Sequence[Sample] | None = None
+
+
+def open_data(pipeline: Pipeline) -> OpenedData:
+    """Open all data of a run before its first step, so that errors in later stages are reported at once."""
+    stages = stage_data(pipeline)
+    validation = _validation_data(pipeline)
+    benchmarks: Sequence[Questions] = ()
+    for data in [*stages.values(), *([] if validation is None else [validation])]:
+        _check_samples(pipeline, data)
+    if benchmarks_of(pipeline.config):
+        from vlframe.evaluation.questions import open_benchmarks
+
+        benchmarks = open_benchmarks(pipeline)
+    for questions in benchmarks:
+        _check_samples(questions.pipeline, [question.asked for question in questions.all])
+    return OpenedData(stages, benchmarks, validation)
+
+
+def _validation_data(pipeline: Pipeline) -> Sequence[Sample] | None:
+    settings = pipeline.config.validation.dataset
+    if settings is None:
+        return None
+    samples = open_samples(pipeline.registry, settings, pipeline.config.moved)
+    if not len(samples):
+        raise DataError(f"validation.dataset {settings['name']!r} has no sample")
+    return samples
+
+
+def _check_samples(pipeline: Pipeline, samples: Sequence[Sample]) -> None:
+    """Raise ConfigError if the model cannot take such media, or the chat template cannot write such conversations, by
+    all rows, or by rows spread over the data if there are more than ``LOOKED_AT``.
+    """
+    step = -(-len(samples) // LOOKED_AT) or 1
+    withheld = pipeline.config.media.withhold
+    looked_at = [withhold(samples[index], withheld) for index in range(0, len(samples), step)]
+    for sample in looked_at:
+        check_modalities(sample, pipeline.budget)
+    if pipeline.processor is None:  # it may leave media out, and writes conversations itself
+        _check_kinds(pipeline, looked_at)
+        check_shapes(pipeline.model.llm.tokenizer, looked_at)
+
+
+def _check_kinds(pipeline: Pipeline, samples: Sequence[Sample]) -> None:
+    """Raise ConfigError for a kind of media of which the parts refuse every typical picture size."""
+    first = {item.kind: (sample, item) for sample in reversed(samples) for item in sample.media}
+    for kind, (sample, item) in first.items():
+        if reason := refusal(pipeline.budget, kind):
+            raise ConfigError(f"sample {sample.id!r}: {item.path}: {reason}")
+
+
+def stage_data(pipeline: Pipeline) -> dict[str, Any]:
+    """Return a data set for each stage, by the stage's name."""
+    datasets = {}
+    for name, stage in pipeline.config.stages.items():
+        settings = stage.data if stage.data is not None else pipeline.config.dataset
+        samples = open_samples(pipeline.registry, settings, pipeline.config.moved)
+        datasets[name] = first_samples(samples, pipeline.config.debug.samples)
+        if not len(datasets[name]):
+            raise DataError(f"stage {name!r} has no sample: its data set {settings['name']!r} is empty")
+    return datasets
