@@ -26,6 +26,7 @@ from vlframe.machine.cpus import cpus
 from vlframe.machine.devices import what_lacks
 from vlframe.machine.memory import check_main_memory, free_main_memory, gigabytes
 from vlframe.model.assemble import refusal
+from vlframe.training.loss_scale import check_precision
 from vlframe.training.prediction import STATES, Resident, meta_stages, stage_resident
 from vlframe.training.standing import LOSS
 
@@ -48,6 +49,7 @@ def check_stages(config: RunConfig) -> None:
     _check_evaluations(config)
     refuse_missing(plain(config), "the run")
     check_device(config.trainer)
+    check_precision(config.trainer)
 
 
 def _check_evaluations(config: RunConfig) -> None:

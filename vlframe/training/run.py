@@ -300,7 +300,7 @@ class Run:
         io = PartsCheckpointIO(self.config, number, precision)
         trainer = self._trainer(name, stage, io, self._retuned(resumed_here, data))
         self.loggers.metrics.cut_after(first_step + (resumed_here.step if resumed_here else 0))
-        with explained(module.described, self.folder):
+        with explained(module.described, self.folder, self.config.trainer.precision):
             trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
         precision.restore()
         if module.standing.ended:
