@@ -110,7 +110,11 @@ _TABLE = (
 def format_of(path: Path) -> Format | None:
     """Return the format by a file's first bytes; None if unknown. Raises ``OSError``."""
     with open(path, "rb") as file:
-        head = file.read(HEAD)
+        return format_of_head(file.read(HEAD))
+
+
+def format_of_head(head: bytes) -> Format | None:
+    """Return the format of a file that begins with these bytes, at most ``HEAD``; None if unknown."""
     if head[4:8] == b"ftyp" and (known := _by_brand(head)) is not None:
         return known
     return next((known for pattern, known in _TABLE if pattern.match(head)), None) or _text(head)
