@@ -341,6 +341,7 @@ class ExportConfig:
     format: str | None = key(
         None, "a checkpoint format; null = the one its weights came in, or the only one that is installed"
     )
+    moved: dict[str, str] = _moved()
     plugins: PluginsConfig = key(PluginsConfig, "plugins in single files")
 
 
