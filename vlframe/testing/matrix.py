@@ -135,11 +135,13 @@ class _Trial:
         """Return the first connector by name that fits an encoder, so that a pair is not refused for a third part."""
         name = values[modality.encoder]["name"]
         if name not in self.fitting:
-            parts = {key: value for key, value in values.items() if key not in self.kinds or key == modality.encoder}
+            known: dict[str, Any] = {
+                key: value for key, value in values.items() if key not in self.kinds or key == modality.encoder
+            }
             for connector in self.examples[modality.connector].values():
                 self.fitting[name] = connector
                 with suppress(UserError):
-                    compose_on_meta(replace(self.base, **parts, **{modality.connector: connector}), self.registry)
+                    compose_on_meta(replace(self.base, **(known | {modality.connector: connector})), self.registry)
                     break
         return self.fitting[name]
 
