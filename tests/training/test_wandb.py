@@ -147,7 +147,7 @@ def test_a_service_that_does_not_know_the_run_gets_all_of_it(tmp_path: Path) -> 
 
 def test_a_name_says_what_tells_a_run_from_others() -> None:
     from vlframe.config.schema import RunConfig, SweepConfig
-    from vlframe.training.wandb_runs import display_name, with_identity
+    from vlframe.training.wandb_identity import display_name, with_identity
 
     words = ("connector=stc_tiny", "seed=1", "+stage@stages.a=tune", "stages.a.lr=0.1")
     chosen = {"connector": "stc_tiny", "stage@stages.a": "tune", "experiment": "mine"}
@@ -157,8 +157,25 @@ def test_a_name_says_what_tells_a_run_from_others() -> None:
     assert display_name(job) == "stc_tiny-seed1-tune-stages.a.lr=0.1"
     assert len(display_name(replace(job, sweep=SweepConfig("/x", 0, words * 9)))) == 128
     item = with_identity({"tags": ["mine"], "name": "given"}, job)
-    assert (item["name"], item["group"], item["job_type"]) == ("given", "sweep-20260101-1200", "train")
+    assert (item["name"], item["group"]) == ("given", "sweep-20260101-1200")
+    assert item["job_type"] == "stc_tiny-tune-stages.a.lr=0.1", "jobs that differ in the seed are of one type"
     assert item["tags"] == ["connector=stc_tiny", "experiment=mine", "seed=1", "mine"]
+    assert with_identity({}, replace(job, sweep=SweepConfig("/x", 1, ("seed=1",))))["job_type"] == "train"
+
+
+def test_a_run_of_a_study_is_in_its_group_and_of_its_cell() -> None:
+    from vlframe.config.schema import RunConfig, SweepConfig
+    from vlframe.training.wandb_identity import with_identity
+
+    words = ("connector=stc, deep", "frames=8f", "seed=1")
+    config = RunConfig(seed=1, choices={"connector": "stc_tiny"}, sweep=SweepConfig("/runs/studies/mine", None, words))
+    config = replace(config, encoder={"name": "any"})
+    assert with_identity({}, config) == {
+        "name": "stc, deep 8f-seed1", "group": "mine", "job_type": "stc, deep 8f",
+        "tags": ["connector=stc, deep", "frames=8f", "seed=1", "connector=stc_tiny"],
+    }  # fmt: skip
+    base = replace(config, sweep=SweepConfig("/runs/studies/mine", None, ("seed=1",)))
+    assert with_identity({}, base)["job_type"] == "base"
 
 
 @pytest.mark.parametrize("shown", [0, 2, 100])

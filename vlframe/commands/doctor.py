@@ -230,7 +230,7 @@ def wandb_login() -> Finding:
     """Report whether ``logger=wandb`` could start, by the checks that it makes itself."""
     if find_spec("wandb") is None:
         return Finding("login", "no Weights & Biases (pip install 'vlframe[wandb]'); needed only by logger=wandb")
-    from vlframe.training.wandb_runs import check_login
+    from vlframe.training.wandb_login import check_login
 
     try:
         check_login(offline=False, mode=None)

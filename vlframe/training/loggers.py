@@ -20,7 +20,9 @@ from vlframe.runs.outcome import Outcome
 from vlframe.runs.unlogged import Unlogged
 from vlframe.training.instantiate import class_of, component_class, instantiate, lightning_objects
 from vlframe.training.metrics_file import MetricsFile
-from vlframe.training.wandb_runs import WandbRun, check_login, is_wandb, made_by_wandb, with_identity
+from vlframe.training.wandb_identity import with_identity
+from vlframe.training.wandb_login import check_login
+from vlframe.training.wandb_runs import WandbRun, is_wandb, made_by_wandb
 
 if TYPE_CHECKING:
     from vlframe.evaluation.evaluate import Prediction
