@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,8 @@ import pytest
 from helpers.clips import ClipSpec, write_clip, write_sound
 from helpers.processes import vlframe, vlframe_anew
 from helpers.runs import TINY, only_run, wait_for_steps
+from helpers.studies import study_file
+from helpers.wandb_files import exit_code, history_of, inspect, shown_table
 from PIL import Image
 
 from vlframe import Media, Sample, Turn
@@ -259,6 +260,17 @@ def test_a_run_that_did_not_come_to_its_end_is_marked(
         assert kept["run/failed_step"] == 2 and kept["train/loss"] == "NaN"
 
 
+def test_a_study_logs_live_in_its_group(tmp_path: Path) -> None:
+    file = study_file(tmp_path, base=("stages.main.steps=1", "debug.questions=2"), seeds=[3])
+    words = ["study", "run", str(file), "logger=wandb", "cell=pool"]
+    vlframe_anew(*words, cwd=tmp_path, WANDB_MODE="offline", WANDB_DATA_DIR=str(tmp_path / "data"))
+    (offline,) = tmp_path.glob("runs/studies/*/cells/pool-*/*/wandb/offline-run-*")
+    (record,) = [item["run"] for item in inspect(offline) if item["type"] == "run"]
+    assert (record["run_group"], record["job_type"], record["display_name"]) == (tmp_path.name, "pool", "pool-seed3")
+    assert {"connector=pool", "seed=3"} <= set(record["tags"])
+    assert exit_code(offline) == 0 and history_of(offline)[-1]["_step"] == 1
+
+
 def media_files(folder: Path) -> dict[str, Path]:
     """One of each kind, and two that W&B cannot show."""
     write_clip(folder, ClipSpec("clip.mp4"))
@@ -305,26 +317,3 @@ def logged(
     wandb.teardown()  # or processes started later would join its service
     (offline,) = (folder / "wandb").glob("offline-run-*")
     return offline, {path: path.read_bytes() for path in (folder / "data").rglob("*") if path.is_file()}
-
-
-def shown_table(offline: Path) -> dict[str, Any]:
-    (file,) = (offline / "files" / "media" / "table").glob("predictions*.table.json")
-    return json.loads(file.read_text())
-
-
-def history_of(offline: Path) -> list[dict[str, Any]]:
-    return [item["history"]["item"] for item in inspect(offline) if item["type"] == "history"]
-
-
-def exit_code(offline: Path) -> int:
-    (record,) = [item["exit"] for item in inspect(offline) if item["type"] == "exit"]
-    return int(record.get("exit_code", 0))
-
-
-@cache
-def inspect(offline: Path, *flags: str) -> list[dict]:
-    """What W&B's reader finds in the files of a process that has ended."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", *flags, "--json", str(offline)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()] if not flags else [json.loads(done.stdout)]

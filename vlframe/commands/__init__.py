@@ -13,6 +13,7 @@ MODULES = {
     "plan": "plan",
     "compare": "compare",
     "study": "study",
+    "wandb": "wandb",
     "data": "data",
     "convert": "convert",
     "export": "export",

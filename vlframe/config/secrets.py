@@ -49,6 +49,19 @@ def redacted(text: str) -> str:
     return FORMS.sub(lambda found: "://***@" if found[0].startswith("://") else "***", text)
 
 
+def without_secrets(value: Any, name: str = "") -> Any:
+    """Return plain values with every secret as ``***``: texts are redacted, and values of keys that are named like a
+    secret are left out. For what was written elsewhere, and is sent on.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_secrets(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item, name) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    return "***" if any(_names_a_secret(word) for word in re.split(r"[.@/]", name)) else redacted(value)
+
+
 class RedactingFormatter(logging.Formatter):
     """Formats log lines without secrets."""
 

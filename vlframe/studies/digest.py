@@ -54,32 +54,42 @@ def digest(of: Identity) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:LENGTH]
 
 
+def digest_of_recorded(config: Mapping[str, Any]) -> str:
+    """Return the digest of a recorded config with its seed, files by name alone: what they hold may have changed."""
+    return digest({"config": _counted(config, by_content=False)})
+
+
 def changes(old: Identity, new: Identity) -> list[Change]:
     """Return what differs between two identities, key by key: ``stages.main.lr``, ``versions.vlframe``."""
     found = differences(old["config"], new["config"])
     return [*found, *differences(old["versions"], new["versions"], "versions.")]
 
 
-def _counted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _counted(values: Mapping[str, Any], prefix: str = "", *, by_content: bool = True) -> dict[str, Any]:
     kept = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
         if not counts(key):
             continue
         if isinstance(value, Mapping):
-            kept[name] = _counted(value, f"{key}.")
+            kept[name] = _counted(value, f"{key}.", by_content=by_content)
         else:
-            kept[name] = _without_folders(name, value)
+            kept[name] = _without_folders(name, value, by_content)
     return kept
 
 
-def _without_folders(name: str, value: Any) -> Any:
+def _without_folders(name: str, value: Any, by_content: bool) -> Any:
     if isinstance(value, list):
-        return [_counted(item, "") if isinstance(item, Mapping) else _without_folders(name, item) for item in value]
+        return [
+            _counted(item, "", by_content=by_content)
+            if isinstance(item, Mapping)
+            else _without_folders(name, item, by_content)
+            for item in value
+        ]
     if not isinstance(value, str) or not (name in FILES or (name in PERHAPS and _is_path(value))):
         return value
     path = Path(at_home(value))
-    return f"{path.name}:{_content(str(path), path.stat().st_mtime_ns)}" if path.is_file() else path.name
+    return f"{path.name}:{_content(str(path), path.stat().st_mtime_ns)}" if by_content and path.is_file() else path.name
 
 
 def _is_path(value: str) -> bool:

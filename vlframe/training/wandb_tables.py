@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wandb import Table
+
+    from vlframe.contracts.reader import ClipPath
 
 
 TEXTS = ("id", "category", "question", "answers", "text", "parsed")
@@ -20,7 +21,7 @@ SHOWN = {
 
 
 def prediction_table(
-    rows: Sequence[Mapping[str, Any]], media: Sequence[Sequence[tuple[str, Path]]]
+    rows: Sequence[Mapping[str, Any]], media: Sequence[Sequence[tuple[str, ClipPath]]]
 ) -> tuple[Table, list[str]]:
     """Return a table, and a sentence for each file that cannot be shown. Every column has one type, however many rows
     there are: names of media are text, and each shown kind of media and each metric has its own column.
@@ -43,7 +44,7 @@ def prediction_table(
     return table, problems
 
 
-def can_show(kind: str, path: Path) -> bool:
+def can_show(kind: str, path: ClipPath) -> bool:
     """Return whether W&B plays or shows a file, by its name."""
     return path.suffix.lstrip(".").lower() in SHOWN.get(kind, ())
 
@@ -69,7 +70,7 @@ def _metric_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, type]:
     return found
 
 
-def _media(files: Sequence[tuple[str, Path]], problems: list[str]) -> dict[str, Any]:
+def _media(files: Sequence[tuple[str, ClipPath]], problems: list[str]) -> dict[str, Any]:
     """Return the first file of each kind, in W&B's form."""
     cells: dict[str, Any] = {}
     for kind, path in files:
