@@ -184,6 +184,34 @@ def test_a_logger_that_cannot_begin_is_one_sentence_and_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+def test_mlflow_keeps_a_run_in_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where names of ours have characters that it refuses; without leave to write files it is one sentence."""
+    pytest.importorskip("mlflow")
+    words = [
+        "+logger.mlflow._target_=lightning.pytorch.loggers.MLFlowLogger",
+        f"+logger.mlflow.tracking_uri=file:{tmp_path}/mlruns", "+logger.mlflow.experiment_name=mine",
+    ]  # fmt: skip
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with pytest.raises(ConfigError, match="MLFLOW_ALLOW_FILE_STORE"):
+        run_here(tmp_path, *scored(tmp_path), *words)
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    run_here(tmp_path, *scored(tmp_path), *words)
+    run = only_run(tmp_path)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"file:{tmp_path}/mlruns")
+    experiment = client.get_experiment_by_name("mine")
+    assert experiment is not None
+    (logged,) = client.search_runs([experiment.experiment_id])
+    assert logged.info.status == "FINISHED" and logged.data.params["choices/stage_stages.main"] == "tune"
+    assert logged.data.params["seed"] == "0"
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    for key in rows[0].keys() - {"step"}:
+        found = {item.step: item.value for item in client.get_metric_history(logged.info.run_id, key.replace("/", "."))}
+        assert found == {int(row["step"]): float(row[key]) for row in rows if row[key]}, key
+
+
 def test_text_that_is_no_unicode_is_refused_by_its_place(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "say red \ud83d"}, {"from": "gpt", "value": "red"}]
     (tmp_path / "half.json").write_text(json.dumps([{"id": "half", "conversations": turns}]))

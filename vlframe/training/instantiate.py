@@ -65,7 +65,7 @@ def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any
         taken = inspect.signature(kind).parameters
         try:
             built.append(kind(**{**values, **{key: value for key, value in (more or {}).items() if key in taken}}))
-        except (TypeError, ImportError) as error:
+        except Exception as error:  # of Python, or of a service's library: it is the config's to leave it out
             raise ConfigError(f"{name}: {kind.__name__} cannot be made: {' '.join(str(error).split())}") from error
     return built
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -40,14 +42,14 @@ def check_loggers(loggers: Mapping[str, Any], registry: Registry) -> None:
             component_class("logger", item, registry)
             continue
         kind = class_of(name, str(item.get("_target_", "")))
-        if kind.__name__ in _LAZY:  # building one of these only imports its package
+        if kind.__name__ in _LAZY:  # building one of these imports its package, and asks no service
             with tempfile.TemporaryDirectory() as nowhere:
                 instantiate({name: item}, {"save_dir": nowhere})
         if made_by_wandb(kind):
             check_login(offline=bool(item.get("offline", False)), mode=item.get("mode"))
 
 
-_LAZY = ("WandbLogger", "TensorBoardLogger", "CSVLogger")
+_LAZY = ("WandbLogger", "TensorBoardLogger", "CSVLogger", "MLFlowLogger")
 
 
 def facts(pipeline: Pipeline) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class RunLoggers:
     def _begin(self, logger: Logger, values: dict[str, Any]) -> None:
         """Log the config, which is the first contact with most services."""
         try:
-            logger.log_hyperparams(values)
+            logger.log_hyperparams(named_for(logger, values))
         except Exception as error:
             raise ConfigError(
                 f"the logger {type(logger).__name__} cannot begin: {' '.join(str(error).split())}; leave it out "
@@ -154,6 +156,20 @@ def _is_wandbs(name: str, item: Mapping[str, Any]) -> bool:
     return not is_component(item) and made_by_wandb(class_of(name, str(item.get("_target_", ""))))
 
 
+def named_for(logger: Logger, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values under names that a logger takes: MLflow refuses a run with ``stage@stages.main`` in its config, and
+    in its files a metric cannot be another's folder (``eval/accuracy`` and ``eval/accuracy/left``).
+    """
+    if not isinstance(logger, MLFlowLogger):
+        return dict(values)
+    return {
+        re.sub(r"[^\w.: -]", "_", name.replace("/", ".")): named_for(logger, value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in values.items()
+    }
+
+
 class Isolated(Logger):
     """A logger whose failures are counted instead of raised. ``wandb`` takes the scalars if it is W&B's."""
 
@@ -198,7 +214,7 @@ class Isolated(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.wandb is None or step is None:
-            self.isolated(self.logger.log_metrics, metrics, step=step)
+            self.isolated(self.logger.log_metrics, named_for(self.logger, metrics), step=step)
         elif place()[0] == 0:
             self.isolated(self.wandb.log_metrics, metrics, step)
 
