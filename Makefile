@@ -36,7 +36,7 @@ weights: setup
 
 # The connector study's table and figure; the runs that are there already are not made again.
 study: setup
-	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group study
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras
 	$(BIN)/python experiments/motionqa_connectors/study.py
 
 lint: setup

@@ -18,6 +18,7 @@ from vlframe.evaluation.statistics import Interval, Paired, mcnemar, over_seeds
 from vlframe.evaluation.verdicts import Verdict, verdicts
 from vlframe.runs.folder import write_text
 from vlframe.studies.answers import Answers, MetricKey, answers_of, metric_keys, shared
+from vlframe.studies.curves import peak_memory, read_history
 from vlframe.studies.ledger import Entry
 from vlframe.studies.recorded import Recorded, recorded_runs
 from vlframe.studies.resolved import Planned
@@ -65,6 +66,7 @@ class CellResult:
     trained: int | None = None
     train_seconds: float | None = None  # mean over seeds
     samples_per_second: float | None = None  # of the evaluation, mean over seeds
+    peak_memory: float | None = None  # GiB that training took, the most of all seeds
     unparsed: float | None = None  # share of the answers of the first benchmark
     n: int | None = None  # questions that were asked, of
     asked: int | None = None
@@ -92,7 +94,7 @@ class StudyResults:
 
     def as_data(self) -> dict[str, Any]:
         """Plain values for JSON; what is unknown is None."""
-        return _plain(asdict(self))
+        return plain_values(asdict(self))
 
 
 def study_results(study: Study, planned: Sequence[Planned]) -> StudyResults:
@@ -217,6 +219,7 @@ def _cell(
         trained=runs[0].trained if runs else None,
         train_seconds=fmean(item.train_seconds for item in costs) if costs else None,
         samples_per_second=fmean(item.samples_per_second for item in found) if found else None,
+        peak_memory=_peak(runs),
         unparsed=first.unparsed / first.n if first and first.n else None,
         n=first.n if first else None,
         asked=first.asked if first else None,
@@ -226,15 +229,21 @@ def _cell(
     )  # fmt: skip
 
 
+def _peak(runs: Sequence[Recorded]) -> float | None:
+    peaks = [peak_memory(read_history(run.folder.metrics_csv)) for run in runs if run.folder]
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
 def _by_seed(table: Mapping[str, Compared]) -> list[list[float]]:
     return [list(item.by_seed.values()) for item in table.values()]
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """The same for JSON: keys are texts, what is not a number is None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

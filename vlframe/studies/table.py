@@ -24,6 +24,15 @@ def verdict_words(item: Compared, margin: float | None) -> str:
     return f"undecided ({least}{f', needs {need}' if margin is not None else ''})"
 
 
+def why_not_done(cell: CellResult) -> str:
+    """Say how the seeds that are not done stand, with the last line of their errors; those that are alike once."""
+    said: dict[str, list[str]] = {}
+    for run in cell.runs:
+        if run.standing != "done":
+            said.setdefault(f"{run.standing}: {run.why}".rstrip(": "), []).append(str(run.seed))
+    return "; ".join(f"seed {', '.join(seeds)} {why}" for why, seeds in said.items())
+
+
 def shown_results(results: StudyResults) -> list[dict[str, Any]]:
     """One row for each cell and metric. Columns in which nothing is known are left out."""
     rows = []
@@ -73,7 +82,7 @@ def _of_cell(cell: CellResult, results: StudyResults) -> dict[str, Any]:
         "seeds": len(cell.runs), "seeds_done": sum(run.standing == "done" for run in cell.runs),
         "tokens": cell.tokens, "parameters": cell.parameters, "trained": cell.trained,
         "train_seconds": cell.train_seconds, "samples_per_second": cell.samples_per_second, "unparsed": cell.unparsed,
-        "n_asked": cell.asked, "blind": cell.blind,
+        "n_asked": cell.asked, "peak_memory_gib": cell.peak_memory, "blind": cell.blind, "why": why_not_done(cell),
     }  # fmt: skip
 
 
