@@ -15,6 +15,7 @@ from PIL import Image
 
 from vlframe.cli import main
 from vlframe.config.typed import to_yaml
+from vlframe.evaluation.crossed import over_items
 from vlframe.registry.registry import Registry
 from vlframe.reports.report import Limits, write_report
 from vlframe.studies.resolved import resolved
@@ -187,6 +188,34 @@ def test_the_pages_charts_are_valid_and_show_the_results(report: Path, results: 
     assert text.count("plotly.js v") == 1 and not re.search(
         r'(src|href)="(https?:)?//', text.partition("plotly.js v")[0]
     )
+
+
+def test_the_panel_says_what_every_score_uses(study: Path, report: Path, results: dict) -> None:
+    """Of a study, without being asked for: everything that its questions have."""
+    page = Page((report / "index.html").read_text())
+    panel = page.tables[-1]
+    assert panel[0] == ["cell", "blind", "one_frame", "shuffled", "reversed"], (
+        "there is no sound, and no option has a place"
+    )
+    for row, cell in zip(panel[1:], results["cells"], strict=False):
+        assert row[0] == cell["label"]
+        for shown, name in zip(row[1:], panel[0][1:], strict=True):
+            control = cell["controls"][name]
+            assert number(shown) == pytest.approx(control["score"], abs=6e-4) and control["n"] > 0
+            assert f"({control['score'] - control['plain']:+.3f}" in shown.replace("-0.000", "+0.000")
+    stc = results["cells"][0]["controls"]
+    (plain, shuffled) = ([], [])
+    for file in sorted((study.parent / "made" / "cells").glob("stc-seed*/*/predictions.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        plain.append([float(row["scores"]["accuracy"]) for row in rows])
+        shuffled.append([float(row["controls"]["shuffled"]["scores"]["accuracy"]) for row in rows])
+        clips = [row["group"] for row in rows]
+    wanted = over_items(plain, shuffled, clips)
+    assert (stc["shuffled"]["low"], stc["shuffled"]["high"]) == pytest.approx((wanted.low, wanted.high))
+    for text in ((report / "README.md").read_text(), (report / "index.html").read_text()):
+        assert "when the frames are shuffled (" in text and ("nothing here shows use of" in text or "it uses" in text)
+    line = next(csv.DictReader(io.StringIO((report / "table.csv").read_text())))
+    assert float(line["control_shuffled_score"]) == stc["shuffled"]["score"]
 
 
 def test_answers_are_those_of_the_runs_with_their_clips(study: Path, report: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from vlframe.config.controls import CONTROLS
 from vlframe.config.debug import DebugConfig
 from vlframe.config.fields import MISSING, key, keys_of
 from vlframe.config.parts import MODES, LoraConfig, PartConfig, modes_of_roles, narrows_nothing  # noqa: F401 (by name)
@@ -173,6 +174,13 @@ class EvaluationConfig:
     batch_size: int = key(16, "questions that are answered together", at_least=1)
     blind: bool = key(
         False, "ask every question once more without media: what is answered then, and how much of it is right"
+    )
+    controls: tuple[str, ...] = key(
+        (),
+        "ask again with something taken away, to see whether the score uses it: frames in another order, no sound, "
+        "options that change places; see also `blind`",
+        choices=CONTROLS,
+        items=True,
     )
     media_in_tables: int = key(16, "predictions that are logged with their media", at_least=0)
     every: int | None = key(

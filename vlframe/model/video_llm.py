@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vlframe.contracts.modalities import MODALITIES, modality_of
 from vlframe.contracts.own_loss import running
 from vlframe.errors import PluginError
-from vlframe.model.branch import Branch, Features
+from vlframe.model.branch import Branch, Features, in_order
 from vlframe.model.cache import MediaCache
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class VideoLLM(nn.Module):
 
     def media(self, batch: Batch, cache: MediaCache) -> Tensor | None:
         """Return what ``connect`` would, computing only what is not cached."""
-        keys = [(batch.files[use.file].key, use.instruction) for use in batch.uses]
+        seen = [(file.key, file.order) for file in batch.files]
+        keys = [(seen[use.file], use.instruction) for use in batch.uses]
         tokens = {key: cache.tokens[key] for key in keys if key in cache.tokens}
         new = {key: use for key, use in zip(keys, batch.uses, strict=True) if key not in tokens}
         numbers = sorted({use.file for use in new.values()})
@@ -113,14 +114,19 @@ class VideoLLM(nn.Module):
         return [found[number] for number in range(len(uses))]
 
     def _cached_features(self, files: Sequence[MediaFile], cache: MediaCache) -> list[Features]:
-        """Return features, cached because one file has different tokens for each instruction."""
-        found = {file.key: cache.features[file.key] for file in files if file.key in cache.features}
-        new = [file for file in files if file.key not in found]
-        for file, features in zip(new, self.encode(new), strict=True):
-            found[file.key] = features
-            if self.branches[modality_of(file.kind).name].instruction is not None:
-                cache.keep_features(file.key, features)
-        return [found[file.key] for file in files]
+        """Return features, cached because one file has different tokens for each instruction, and in each order."""
+        encoded = [self.branches[modality_of(file.kind).name].to_encode(file) for file in files]
+        keys = [(file.key, file.order) for file in encoded]
+        found = {key: cache.features[key] for key in keys if key in cache.features}
+        new = {key: file for key, file in zip(keys, encoded, strict=True) if key not in found}
+        for (key, file), features in zip(new.items(), self.encode(list(new.values())), strict=True):
+            found[key] = features
+            instructed = self.branches[modality_of(file.kind).name].instruction is not None
+            cache.keep_features(key, features, instructed)
+        return [
+            found[key] if file.order == source.order else in_order(found[key], file.order)
+            for key, file, source in zip(keys, files, encoded, strict=True)
+        ]
 
     @property
     def parts(self) -> dict[str, nn.Module]:

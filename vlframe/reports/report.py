@@ -18,7 +18,7 @@ from vlframe.reports.figures import write_figures
 from vlframe.reports.front import front, front_words
 from vlframe.reports.media import MediaFolder
 from vlframe.reports.predictions import Browsed, browse
-from vlframe.reports.tables import csv_text, latex_table, rows_of
+from vlframe.reports.tables import control_rows, control_sentences, csv_text, latex_table, rows_of
 from vlframe.runs.folder import write_text
 from vlframe.studies.resolved import Planned
 from vlframe.studies.results import StudyResults, plain_values, study_results
@@ -27,6 +27,10 @@ from vlframe.table import markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
 MEGABYTE = 2**20
+PANEL = (
+    "The score with something taken away and, in brackets, the difference that it makes, with its 95 % interval for "
+    "these weights on other clips, on the questions that are touched by it."
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ def _latex(results: StudyResults) -> str:
 def _readme(results: StudyResults, said: str, figures: Sequence[str]) -> str:
     parts = [f"# {results.name}", _meaning(results)]
     parts += [f"## {metric}\n\n{markdown(rows)}" for metric, rows in _tables(results)]
+    if panel := control_rows(results):
+        words = "\n".join(f"* {label}: {line}" for label, lines in control_sentences(results) for line in lines)
+        parts.append(f"## What the scores use\n\n{PANEL}\n\n{markdown(panel)}\n\n{words}")
     parts += [said, *(f"![{name}]({name}.png)" for name in figures)]
     parts += ["\n".join(f"* {note}" for note in results.notes)] if results.notes else []
     parts.append("The page with answers and clips is [index.html](index.html); unrounded figures are in table.csv.")
@@ -107,6 +114,9 @@ def _page(
         tables=_tables(results),
         front=said,
         charts=charts,
+        panel=control_rows(results),
+        panel_words=control_sentences(results),
+        panel_meaning=PANEL,
         changed=evidence.changed,
         browsed=browsed,
         data=plain_values({"charts": charts, "browsed": asdict(browsed)}),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vlframe.evaluation.controls import Control, control_words
 from vlframe.evaluation.statistics import Interval
 from vlframe.studies.comparison import borders
 from vlframe.studies.results import CellResult, Compared, StudyResults
@@ -52,6 +53,31 @@ def _row(cell: CellResult, item: Compared, results: StudyResults, cost: bool) ->
         "peak GiB": _number(cell.peak_memory, ".2f"),
     }
     return {**row, **(more if cost else {}), "state": why_not_done(cell) or "done"}
+
+
+def control_rows(results: StudyResults) -> list[dict[str, str]]:
+    """One row for each cell that was asked under a control: the score with each, and the difference that it makes."""
+    return [
+        {"cell": cell.label, **{name: _taken(cell.controls.get(name)) for name in results.controls}}
+        for cell in results.cells
+        if cell.controls
+    ]
+
+
+def control_sentences(results: StudyResults) -> list[tuple[str, list[str]]]:
+    """For each cell, in words, whether its score uses what each control takes away."""
+    return [
+        (cell.label, [control_words(name, item) for name, item in cell.controls.items()])
+        for cell in results.cells
+        if cell.controls
+    ]
+
+
+def _taken(item: Control | None) -> str:
+    if item is None:
+        return ""
+    inside = borders(Interval(item.difference, item.low, item.high), "+.3f")
+    return f"{item.score:.3f} ({item.difference:+.3f}{f'; {inside}' if inside else ''})"
 
 
 def score_words(score: Interval | None) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 
 from vlframe.errors import ConfigError, did_you_mean, some_of
 from vlframe.evaluation.aggregates import interquartile_mean, probability_of_improvement
+from vlframe.evaluation.controls import Control
 from vlframe.evaluation.crossed import Difference, crossed_difference, crossed_share, over_items
 from vlframe.evaluation.scores import Estimate
 from vlframe.evaluation.statistics import Interval, Paired, mcnemar, over_seeds
 from vlframe.evaluation.verdicts import Verdict, verdicts
 from vlframe.runs.folder import write_text
 from vlframe.studies.answers import Answers, MetricKey, answers_of, metric_keys, shared
+from vlframe.studies.controls import controls_of
 from vlframe.studies.curves import peak_memory, read_history
 from vlframe.studies.ledger import Entry
 from vlframe.studies.recorded import Recorded, recorded_runs
@@ -71,6 +73,7 @@ class CellResult:
     n: int | None = None  # questions that were asked, of
     asked: int | None = None
     blind: float | None = None
+    controls: Mapping[str, Control] = field(default_factory=dict)  # the first benchmark's, with something taken away
     interquartile_mean: Interval | None = None  # over the study's metrics, where there are several
     improvement: Interval | None = None  # the probability that a run scores above one of the baseline
 
@@ -91,6 +94,11 @@ class StudyResults:
     cells: tuple[CellResult, ...]
     excluded: Mapping[str, str]  # label -> reason
     notes: tuple[str, ...]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Return the controls that any cell was asked under."""
+        return tuple(dict.fromkeys(name for cell in self.cells for name in cell.controls))
 
     def as_data(self) -> dict[str, Any]:
         """Plain values for JSON; what is unknown is None."""
@@ -224,6 +232,7 @@ def _cell(
         n=first.n if first else None,
         asked=first.asked if first else None,
         blind=fmean(blind) if blind else None,
+        controls=controls_of(runs),
         interquartile_mean=interquartile_mean(_by_seed(mine)) if several else None,
         improvement=probability_of_improvement(_by_seed(base), _by_seed(mine)) if compared else None,
     )  # fmt: skip
