@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 import time
@@ -175,6 +176,7 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif sys.platform == "linux":
+            _give_back()
             with suppress(OSError):  # not writable in some containers
                 Path("/proc/self/clear_refs").write_text("5")  # resets the system's own peak
                 self.before = _status("VmRSS")
@@ -184,6 +186,12 @@ class PeakMemory:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return None if self.before is None else weights + max(0, _status("VmHWM") - self.before)
+
+
+def _give_back() -> None:
+    """Let the C library return what earlier stages freed, so that a stage that uses it again also grows by it."""
+    with suppress(AttributeError):  # musl has no such function, and keeps little
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int:
