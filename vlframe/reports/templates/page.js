@@ -57,7 +57,7 @@ function browser() {
     const made = element("div", graded);
     made.append(element("strong", "", browsed.cells[cell]));
     made.append(element("div", "text", given.text || "(nothing)"));
-    const parsed = given.parsed === null ? "unparsed" : given.parsed === given.text ? "" : "read as " + given.parsed;
+    const parsed = given.parsed === null ? "unparsed" : given.parsed === given.text.trim() ? "" : "read as " + given.parsed;
     made.append(element("div", "missing", [graded || "worth " + given.value, parsed].filter(Boolean).join(", ")));
     return made;
   }
