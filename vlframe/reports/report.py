@@ -29,8 +29,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MEGABYTE = 2**20
 PANEL = (
     "The score with something taken away and, in brackets, the difference that it makes, with its 95 % interval for "
-    "these weights on other clips, on the questions that are touched by it. Texts that are no answer count as the worst "
-    "value here, too, which makes most of many a fall without media."
+    "these weights on other clips, on the questions that are touched by it. Texts that are no answer count as the "
+    "worst value here, too: a fall without media may be that the model then says nothing that can be read."
 )
 
 
