@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 
 from vlframe.distributed.devices import UTILISATION, device_here
 from vlframe.machine.memory import gigabytes
+from vlframe.machine.precision import low_type
 from vlframe.model.cost import pass_cost
 from vlframe.runs.folder import RunFolder, write_json
 from vlframe.runs.log import log
@@ -37,7 +38,7 @@ class PredictedAndMeasured(Callback):
 
     def __init__(self, folder: RunFolder, precision: str, throughput: Throughput) -> None:
         self.folder = folder
-        self.low = precision == "bf16"
+        self.precision = precision
         self.predicted: dict[str, Any] = {}
         self.memory = PeakMemory()
         self.tokens = 0  # of the largest micro-batch
@@ -56,7 +57,7 @@ class PredictedAndMeasured(Callback):
     def _predict(self, trainer: Trainer, module: Any, batch: Batch) -> dict[str, Any]:
         accumulates = trainer.accumulate_grad_batches > 1
         try:
-            cost = pass_cost(module.model, batch, low=self.low, accumulates=accumulates)
+            cost = pass_cost(module.model, batch, low=low_type(self.precision), accumulates=accumulates)
         except Exception as error:  # e.g. a part that reads values, of which the meta device has none; the run goes on
             log.info("stage %s: its cost is not predicted: %s: %s", module.name, type(error).__name__, error)
             return {}
@@ -68,7 +69,7 @@ class PredictedAndMeasured(Callback):
             "peak_bytes": kept + cost.peak,
             "activation_bytes": cost.activations,
             "flops_per_step": flops,
-            "seconds_per_step": device.seconds(flops * sharing, "bf16" if self.low else "32"),
+            "seconds_per_step": device.seconds(flops * sharing, self.precision),
             "tokens_per_micro_batch": batch.ids_BS.numel(),
         }
 
