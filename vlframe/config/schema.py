@@ -236,7 +236,7 @@ class RunConfig:
     resume_changes: str = key(
         "refuse", "changes to a resumed run that alter what it computes", choices=("refuse", "allow")
     )
-    objective: str | None = key(
+    optimized_metric: str | None = key(
         None,
         "the score that `train` returns to a sweeper, or `loss`; null = the first benchmark's own, or loss without one",
     )
