@@ -22,6 +22,7 @@ from vlframe.distributed.ranks import devices_of_node, of_all_ranks, own_group, 
 from vlframe.errors import ConfigError
 from vlframe.inference.pipeline import Pipeline, build_pipeline, restore
 from vlframe.machine.cpus import cpus, threads_told
+from vlframe.model.objectives import build_objectives
 from vlframe.registry.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, write_json
@@ -53,7 +54,6 @@ from vlframe.training.trainer import make_trainer, quiet_lightning
 from vlframe.training.validation import Validation
 
 if TYPE_CHECKING:
-    from vlframe.config.schema import StageConfig
     from vlframe.contracts.sample import Sample
     from vlframe.evaluation.questions import Questions
     from vlframe.model.assemble import MetaComposition
@@ -190,6 +190,7 @@ class Run:
         self.opened = opened
         self.datasets = opened.stages
         self.pipeline = pipeline
+        self.objectives = build_objectives(pipeline.config, pipeline.registry)
         self.stop = stop
         self.config = pipeline.config
         self.folder = folder
@@ -274,6 +275,7 @@ class Run:
         module = StageModule(
             self.pipeline.model,
             stage,
+            objective=self.objectives[name],
             name=name,
             number=number,
             steps=data.steps,
@@ -319,7 +321,11 @@ class Run:
 
     def _prepared(self, number: int, name: str, stage: Any) -> Any:
         return self.pipeline.prepared(
-            self.datasets[name], answers=True, resize=stage.resize, seed=self.config.seed + number
+            self.datasets[name],
+            answers=True,
+            resize=stage.resize,
+            objective=self.objectives[name],
+            seed=self.config.seed + number,
         )
 
     def _world(self) -> int:
@@ -333,7 +339,7 @@ class Run:
             throughput,
             ProgressLines(throughput, terminal=settings.progress and not bar),
             StopAtBoundary(self.stop),  # before the next two: a stopping run is saved, and evaluated once resumed
-            *self._evaluations(stage, throughput),
+            *self._evaluations(name, throughput),
             *more,
             *lightning_objects("callback", self.config.callbacks, self.pipeline.registry),
             # After the callbacks whose state it saves, and after any that stop the run, so that it is saved then.
@@ -352,18 +358,19 @@ class Run:
             profiler=self._profiler(name), bar=bar,
         )  # fmt: skip
 
-    def _evaluations(self, stage: StageConfig, throughput: Throughput) -> list[Callback]:
+    def _evaluations(self, name: str, throughput: Throughput) -> list[Callback]:
         """Return the callback for evaluations in a stage, if there are any."""
         benchmarks = self.opened.benchmarks if self.config.evaluation.every is not None else ()
         data = self.opened.validation
-        validation = None if data is None else self._validation(stage, data)
+        validation = None if data is None else self._validation(name, data)
         if not benchmarks and validation is None:
             return []
         return [Evaluate(self.pipeline, self.loggers, throughput, validation, benchmarks)]
 
-    def _validation(self, stage: StageConfig, samples: Sequence[Sample]) -> Validation:
+    def _validation(self, name: str, samples: Sequence[Sample]) -> Validation:
+        given: dict[str, Any] = {"resize": self.config.stages[name].resize, "objective": self.objectives[name]}
         return Validation(
-            self.pipeline.prepared(samples, answers=True, resize=stage.resize, seed=self.config.seed),
+            self.pipeline.prepared(samples, answers=True, seed=self.config.seed, **given),
             self.config.loader,
             batch_size=self.config.validation.batch_size,
             limit=self.config.media.max_bad_share,
