@@ -44,7 +44,7 @@ class Cut:
         """
         for _ in range(TRIES):
             area = height * width * generator.uniform(*self.area)
-            ratio = math.exp(generator.uniform(*map(math.log, RATIO)))
+            ratio = math.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
             wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < wide <= width and 0 < high <= height:
                 left, top = int(generator.integers(width - wide + 1)), int(generator.integers(height - high + 1))

@@ -138,6 +138,7 @@ def vlframe_components() -> Iterator[vlframe.Component]:
             "vocabulary": 160,
             "positions": 64,
             "longest": 64,
+            "alignment": 16,
         },
     )
     yield vlframe.Component(

@@ -43,7 +43,7 @@ def recorded(name: str, family: str) -> tuple[dict[str, Tensor], dict[str, Any],
     encoder = Umt(
         hidden_size=said["vit"], intermediate_size=4 * said["vit"], num_attention_heads=said["vit_heads"],
         num_hidden_layers=said["depth"] + said["return_index"] + 1, image_size=said["img"], patch_size=said["patch"],
-        colours="clip", resize="crop",
+        colours="clip", resize="crop", frame_embeddings=0,
     )  # fmt: skip
     connector = build(
         in_dim=said["vit"], out_dim=said["llm"], queries=said["nq"], extra_queries=said["xq"], depth=said["layers"],
