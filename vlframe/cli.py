@@ -82,14 +82,14 @@ def _run(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name in COMMANDS:
         return COMMANDS[name](rest)
-    from vlframe.commands.plugins import run_plugin_command
+    from vlframe.commands.of_plugins import run_plugin_command
 
     return run_plugin_command(name, rest)
 
 
 def usage(of_plugins: Sequence[str] = ()) -> str:
     """Return the lines of all commands, those of plugins last; ``of_plugins`` are words that name further plugins."""
-    from vlframe.commands.plugins import plugin_usage
+    from vlframe.commands.of_plugins import plugin_usage
 
     rows = [
         row

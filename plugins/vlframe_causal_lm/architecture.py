@@ -47,13 +47,14 @@ def _check_kind(config: PreTrainedConfig) -> None:
     inner = config.get_text_config(decoder=True)
     if config.is_encoder_decoder:
         what = "an encoder-decoder model"
+    elif inner is not config:
+        what = "a vision-language model" if hasattr(config, "vision_config") else "a model of several parts"
     elif known:
         return
-    elif hasattr(config, "vision_config") and inner is not config:
-        what = "a vision-language model"
     else:
-        what = "no language model that writes text" if inner is config else "a model of several parts"
-    own = f"the {inner.model_type} inside it, " if type(inner) in MODEL_FOR_CAUSAL_LM_MAPPING and not known else ""
+        what = "no language model that writes text"
+    apart = inner is not config and type(inner) in MODEL_FOR_CAUSAL_LM_MAPPING
+    own = f"the {inner.model_type} inside it, if it can be used, saved in a folder of its own, or " if apart else ""
     raise ConfigError(
         f"a {config.model_type} is {what}, and llm 'causal_lm' takes a decoder that writes one token after the other "
         f"(a causal language model); take {own}mistral, mixtral, qwen2 or llama"

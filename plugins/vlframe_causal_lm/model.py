@@ -154,6 +154,12 @@ class CausalLM(nn.Module):
         """Return the bits per value of the weights that ``quantise`` packs, by name: the decoder's linear layers."""
         return packed(self.lm, body(self.lm)) if self._quantise else {}
 
+    def compute_in(self, low: torch.dtype) -> None:
+        """Compute the products of packed weights in this type, not in bfloat16."""
+        for layer in self.lm.modules() if self._quantise else ():
+            if hasattr(layer, "compute_dtype"):  # bitsandbytes' layers
+                layer.compute_dtype = low
+
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the decoder's layers in the backward pass instead of keeping their activations."""
         recompute(self.lm)

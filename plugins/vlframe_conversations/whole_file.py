@@ -27,6 +27,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LOOKED_AT = 1 << 24  # bytes; an object over several lines is far shorter
 HEAD = 1 << 16
 COLUMNS = re.compile(r"[^{\[,;\t\n]+([,;\t][^,;\t\n]*)+")  # of the first line of a table
+COMMENTS = ("//", "#", "/*")  # at the beginning of a line, where JSON has nothing like them
+YAML = re.compile(r"(---|%YAML|-\s|-$|[\w\"'-]+\s*:(\s|$))")
+TOML = re.compile(r"\[+[A-Za-z_][\w.-]*\]+")
+PYTHON = re.compile(r"\[?\s*\{\s*'")
 TURNS = ("conversations", "messages")
 WRAPPED = re.compile(r'\{\s*"([^"\\]+)"\s*:\s*\[\s*\{')
 SHAPE = "a manifest is a JSON array of objects, or JSON Lines: one object on each line"
@@ -72,15 +76,31 @@ def _other_format(path: Path, start: bytes) -> str:
 
 
 def _other_text(start: bytes) -> str:
-    """Describe a table of columns; "" for other text."""
-    text = start.removeprefix(BYTE_ORDER_MARK).decode("latin-1").lstrip()
-    lines = text.split("\n")
-    if not COLUMNS.fullmatch(lines[0].strip()) or any(line.lstrip().startswith(("{", "[")) for line in lines):
+    """Describe text that is not JSON as a whole: comments in it, a table, YAML, TOML, Python, words; "" for others."""
+    text = start.removeprefix(BYTE_ORDER_MARK).decode("latin-1")
+    numbered = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = [line for _, line in numbered]
+    if not lines:
         return ""
-    return (
-        f"a table by its first line ({lines[0].strip()[:60]!r}), as CSV files are; {SHAPE}. Write each row as an "
-        "object with the names of the columns"
-    )
+    comment = next(((number, line) for number, line in numbered if line.startswith(COMMENTS)), None)
+    has_rows = any(line.startswith(("{", "[")) for line in lines)
+    if comment and has_rows:
+        return f"JSON with comments (line {comment[0]}: {comment[1][:40]!r}), and JSON has none; take them out"
+    if PYTHON.match(lines[0]):
+        return f"text as Python prints objects, with single quotes; write each row with json.dumps; {SHAPE}"
+    if TOML.fullmatch(lines[0]):
+        return f"TOML by its first line ({lines[0][:60]!r}); {SHAPE}"
+    if has_rows:
+        return ""
+    words = [line for line in lines if not line.startswith(COMMENTS)]
+    if len(words) > 1 and all(map(COLUMNS.fullmatch, words[:2])):
+        return (
+            f"a table by its first line ({words[0][:60]!r}), as CSV files are; {SHAPE}. Write each row as an "
+            "object with the names of the columns"
+        )
+    if len(words) > 1 and all(map(YAML.match, words[:2])):
+        return f"YAML by its first lines ({words[0][:60]!r}); {SHAPE}, written for example with json.dumps"
+    return f"text without any JSON object ({lines[0][:60]!r}); {SHAPE}"
 
 
 def one_object_or_several_lines(path: Path) -> str:

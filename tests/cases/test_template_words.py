@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.cases import MODEL, check, checked, one_sentence, predictions, runs_in, scores, train
+from helpers.cases import MODEL, TINY, check, checked, one_sentence, predictions, runs_in, scores, train
 from helpers.processes import vlframe
 
 Case = Callable[[str], Path]
@@ -82,3 +82,15 @@ def test_a_template_without_system_turns_is_said_before_the_run(case: Case, monk
     one_sentence(train(folder, *words), "refuses system turns (no system role)", "llm.chat_template")
     assert runs_in(folder) == []
     one_sentence(check(folder, "words.json", *MODEL, "llm.tokenizer=./tokenizer"), "refuses system turns")
+
+
+def test_a_template_that_ends_no_answer_is_said_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = case("thinking-template")
+    (folder / "template.jinja").write_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")
+    make_tokenizer(folder, monkeypatch)
+    words, said = ["llm.tokenizer=./tokenizer"], "writes no end of turn behind an answer"
+    done = train(folder, "dataset.path=words.json", *words)
+    (run,) = runs_in(folder)
+    assert done.returncode == 0 and (run / "run.log").read_text().count(said) == 1
+    for report in (check(folder, "words.json", *MODEL, *words), vlframe("plan", *TINY, *words, cwd=folder)):
+        assert report.returncode == 0 and report.stdout.count(said) == 1, report.stderr

@@ -48,7 +48,7 @@ def test_list_tells_who_offers_what() -> None:
         (["train", "connector.detph=2"], ["no key 'connector.detph'", "Did you mean 'depth'"]),
         (["train", "connector.depth=deep"], ["connector.depth", "deep"]),
         (["train", "media.sampler=some"], ["no sampler named 'some'", "fps", "uniform"]),
-        (["train", "trainer.precision=fp8"], ["trainer.precision is 'fp8'", "32, bf16"]),
+        (["train", "trainer.precision=fp8"], ["trainer.precision is 'fp8'", "32, bf16, 16"]),
         (["train"], ["no stages", "experiment=quickstart"]),
         (["train", "experiment=quickstart", "stages.main.encoder.train=maybe"], ["'maybe'", "frozen, full, lora"]),
         (["train", "experiment=quickstart", "stages.main.epochs=2"], ["steps or epochs"]),

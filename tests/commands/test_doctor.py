@@ -28,7 +28,7 @@ def torch_with(gpus: int = 0, cuda: str | None = None, bf16: bool = True, mps: b
 def test_devices(tmp_path: Path) -> None:
     two = doctor.devices(torch_with(2, "12.8"))
     assert two.found == "2 GPU(s): H100, 80 GiB; H100, 80 GiB" and "trainer.devices=2" in two.advice
-    assert "leave trainer.precision at 32" in doctor.devices(torch_with(1, "12.8", bf16=False)).found
+    assert "say trainer.precision=16" in doctor.devices(torch_with(1, "12.8", bf16=False)).found
     assert doctor.devices(torch_with(1, "12.8")).advice == ""
     assert "CUDA_VISIBLE_DEVICES" in doctor.devices(torch_with(0, "12.8")).advice
     assert "mps" in doctor.devices(torch_with(mps=True)).found

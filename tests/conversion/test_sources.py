@@ -12,7 +12,9 @@ from torch import Tensor
 
 import vlframe
 from vlframe.cli import main
+from vlframe.commands.export import export as export_command
 from vlframe.composer.compose import compose, open_registry
+from vlframe.config.schema import ExportConfig
 from vlframe.config.typed import plain
 from vlframe.errors import ConfigError, WeightsError
 from vlframe.inference.pipeline import build_pipeline
@@ -166,6 +168,24 @@ def test_a_run_that_came_from_no_checkpoint_says_that_a_format_is_needed(
     assert vlframe.export(run, tmp_path / "out", format="layered", registry=registry) == "layered"
     model = torch.load(tmp_path / "out" / "all.pth", weights_only=True)["model"]
     assert {"visual_encoder.norm.weight", "proj.bias"} <= model.keys()
+
+
+def test_a_run_whose_checkpoint_has_moved_is_written_when_it_is_said_where(
+    files: Any, registry: Any, tmp_path: Path
+) -> None:
+    from helpers.runs import save_as_run
+
+    old, new = tmp_path / "disk", tmp_path / "other"
+    vlframe.convert(files["source"], old / "ours", sources=others(files), registry=registry)
+    config = compose("train", [*TINY, "connector=linear", f"init.run={old / 'ours'}"], registry)
+    run = save_as_run(build_pipeline(config, registry), tmp_path / "run")
+    old.rename(new)
+    with pytest.raises(ConfigError, match="give format="):  # where it came from is not known
+        vlframe.export(run, tmp_path / "none", registry=registry)
+    asked = ExportConfig(run=str(run), out=str(tmp_path / "out"), moved={str(old): str(new)})
+    assert export_command(asked, registry) == "layered"
+    model = torch.load(tmp_path / "out" / "all.pth", weights_only=True)["model"]
+    assert {"itm_head.bias", "qformer.position_ids"} <= model.keys()
 
 
 def test_a_run_that_went_on_gives_back_what_it_never_ran_but_for_parts_swapped_since(

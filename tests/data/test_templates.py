@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from vlframe import ConfigError, DataError, Sample, Turn
 from vlframe.data.chat import check_shapes, encode, encode_prompt
+from vlframe.data.template import no_end_of_turn
 from vlframe.data.text import Encoded
 from vlframe.errors import NothingToLearn
 
@@ -284,6 +285,17 @@ def test_a_tag_in_an_answer_or_behind_a_backslash_is_a_word(name: str, before: s
     assert whole(encoded, using).count(f"\\<{tag}>") == (2 if before == "\\" else 0)
     with pytest.raises(DataError, match=rf"A tag that is a word is written with a backslash: \\<{tag}>"):
         encode(talk(f"<{tag}>", "a"), using)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_that_ends_no_answer_is_told_from_the_others(name: str) -> None:
+    assert ("writes no end of turn behind an answer" in no_end_of_turn(tokenizer(name))) == (name == "glm4.6")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "  "])
+def test_blanks_are_no_end_of_turn(end: str) -> None:
+    plain = "{% for m in messages %}{{ '[' + m.role + ']' + m.content + '" + end + "' }}{% endfor %}"
+    assert no_end_of_turn(tokenizer(plain)) and not no_end_of_turn(tokenizer(plain + "{{ eos_token }}"))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

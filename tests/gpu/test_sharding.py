@@ -56,7 +56,7 @@ def assert_close(one: RunFolder, two: RunFolder, tolerance: float) -> None:
         )
 
 
-@pytest.mark.parametrize(("precision", "mode"), [("32", "full"), ("bf16", "lora")])
+@pytest.mark.parametrize(("precision", "mode"), [("32", "full"), ("bf16", "lora"), ("16", "lora")])
 def test_shards_change_nothing(tmp_path: Path, file: Path, precision: str, mode: str) -> None:
     """After four steps of 1e-5, every weight to 2e-6."""
     words = [

@@ -15,6 +15,7 @@ from vlframe.composer.compose import compose, open_registry
 from vlframe.errors import TrainingError
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder
+from vlframe.training import loss_scale
 from vlframe.training.run import train
 
 pytestmark = pytest.mark.gpu
@@ -48,7 +49,7 @@ def differences(one: RunFolder, two: RunFolder) -> dict[str, float]:
     return {key: (ours[key] - theirs[key]).abs().max().item() for key in ours}
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("precision", ["32", "bf16", "16"])
 def test_the_loss_falls_and_memory_and_speed_are_in_the_metrics(tmp_path: Path, file: Path, precision: str) -> None:
     words = [
         "stages.main.steps=40",
@@ -66,15 +67,16 @@ def test_the_loss_falls_and_memory_and_speed_are_in_the_metrics(tmp_path: Path, 
     assert all(value.dtype == torch.float32 for value in weights(folder).values() if value.is_floating_point())
 
 
-def test_bf16_begins_with_the_loss_of_float32(tmp_path: Path, file: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "16"])
+def test_16_bits_begin_with_the_loss_of_float32(tmp_path: Path, file: Path, precision: str) -> None:
     """To 2 %: the first loss, before anything was learned."""
     words = ["stages.main.steps=1", "stages.main.batch_size=6"]
     whole = losses(run(tmp_path / "32", file, *words))
-    half = losses(run(tmp_path / "bf16", file, *words, "trainer.precision=bf16"))
+    half = losses(run(tmp_path / "16 bits", file, *words, f"trainer.precision={precision}"))
     assert half == pytest.approx(whole, rel=0.02) and half != whole
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("precision", ["32", "bf16", "16"])
 def test_a_resumed_run_ends_where_a_straight_one_does(tmp_path: Path, file: Path, precision: str) -> None:
     """Bit for bit with deterministic kernels, with dropout on: the GPU's random state goes on, too."""
     words = [
@@ -91,6 +93,16 @@ def test_a_resumed_run_ends_where_a_straight_one_does(tmp_path: Path, file: Path
     assert [item.step for item in checkpoints(cut)] == [2, 4, 6]
     assert losses(cut) == losses(straight)
     assert set(differences(straight, cut).values()) == {0.0}
+
+
+def test_what_overflows_in_float16_is_skipped_and_counted(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_scale, "FIRST_SCALE", 2.0**24)
+    folder = run(tmp_path, file, "trainer.precision=16", "stages.main.steps=20", "trainer.log_every=1")
+    found = rows(folder)
+    assert 1 <= float(found[-1]["train/skipped_steps"]) < 20
+    assert float(found[-1]["train/loss_scale"]) < float(found[0]["train/loss_scale"])
 
 
 def test_memory_that_runs_out_names_its_batch(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

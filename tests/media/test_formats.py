@@ -33,6 +33,10 @@ CLOSED = {
     "message.mp3": ("\ufeffZugriff nicht möglich".encode(), "plain text"),
     "message.png": ("Zugriff nicht möglich".encode("utf-16"), "plain text"),
     "long.mp4": (b"x" * 4095 + "é".encode() * 10, "plain text"),
+    "latin.mp4": ("Zugriff nicht möglich, die Datei fehlt".encode("latin-1"), "plain text"),
+    "latin.html": ("<html><title>Datei nicht verfügbar</title></html>".encode("latin-1"), "a web page"),
+    "late.html": ("<!-- Größe -->\n<!-- b -->\n<center><h1>404</h1></center>".encode("latin-1"), "a web page"),
+    "xhtml.mp4": (b'<?xml version="1.0" encoding="iso-8859-1"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD">', "a web page"),
     "list.m3u8": (b"#EXTM3U\n#EXTINF:10,\nclip.ts\n", "a playlist"),
     "film.swf": (b"CWS\x0a\0\0\0\0", "a Flash film"),
     "song.mid": (b"MThd\0\0\0\6\0\1", "a MIDI file"),
@@ -70,7 +74,7 @@ def test_a_raw_photo_in_a_tiff_is_not_read_as_its_preview(tmp_path):
 
 
 def test_bytes_that_are_no_text_are_not_called_so(tmp_path):
-    for content in (b"", b"  \n", b"a\0b", b"\xff\xfb\x90", b"caf\xe9 au lait", b"\x01ab"):
+    for content in (b"", b"  \n", b"a\0b", b"\xff\xfb\x90", b"\x01ab", b"\xe9\xe8 \xfc\xf6\xdf x"):
         (tmp_path / "a.mp4").write_bytes(content)
         assert format_of(tmp_path / "a.mp4") is None
 

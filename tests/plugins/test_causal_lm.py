@@ -734,6 +734,9 @@ TINY_STATES = {"vocab_size": 704, "hidden_size": 48, "num_hidden_layers": 2}
         ({"model_type": "whisper"}, "a whisper is an encoder-decoder model"),
         ({"model_type": "qwen2_vl"}, "a qwen2_vl is a vision-language model, .*a causal language model.*mistral"),
         ({"model_type": "llava"}, "a llava is a vision-language model, .*take the llama inside it"),
+        ({"model_type": "gemma3"}, "a gemma3 is a vision-language model, .*take the gemma3_text inside"),
+        ({"model_type": "qwen3_5"}, "a qwen3_5 is a vision-language model, .*take the qwen3_5_text inside it"),
+        ({"model_type": "fuyu"}, "a fuyu is a model of several parts"),
         ({"model_type": "vit"}, "a vit is no language model that writes text"),
     ],
 )

@@ -346,6 +346,7 @@ def test_a_file_that_is_no_text_is_called_what_it_is(tmp_path: Path, content: by
 
 
 ROW = llava("Hi")
+READ = {"media_root": None, "mixture": (), "sound": False, "stray_tags": "error", "ignore_fields": ()}
 
 
 @pytest.mark.parametrize(
@@ -360,6 +361,20 @@ ROW = llava("Hi")
         ("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n", "is a Git LFS pointer"),
         ("video,question,answer\na.mp4,What?,red\n", "is a table by its first line ('video,question,answer')"),
         ("\ufeffvideo\tquestion\na.mp4\tWhat?\n", "is a table by its first line"),
+        ("id;video\n1;Größe.mp4\n".encode("latin-1"), "is a table by its first line"),
+        ("<html>nicht verfügbar</html>".encode("latin-1"), "is a web page"),
+        ("<!-- x -->\n<h1>Bad gateway</h1>\n<p>später</p>".encode("latin-1"), "is a web page"),
+        ("Datei nicht verfügbar, bitte später".encode("latin-1"), "is text without any JSON object ('Datei"),
+        ("upstream connect error", "is text without any JSON object"),
+        ("a.mp4\nb.mp4\nc.mp4\n", "is text without any JSON object ('a.mp4')"),
+        ("- id: a\n  conversations:\n  - from: human\n", "is YAML by its first lines ('- id: a')"),
+        ("# mine\n---\nrows:\n  - {id: a}\n", "is YAML by its first lines ('---')"),
+        ("[[rows]]\nid = 'a'\n", "is TOML by its first line"),
+        (f"// mine\n{json.dumps([ROW])}", "is JSON with comments (line 1: '// mine')"),
+        (f"{json.dumps(ROW)}\n# the second\n{json.dumps(ROW)}", "is JSON with comments (line 2: '# the second')"),
+        (f"/* mine */\n{json.dumps([ROW], indent=1)}", "is JSON with comments (line 1"),
+        (f"[\n{json.dumps(ROW)},\n  // b\n{json.dumps(ROW)}]", "is JSON with comments (line 3: '// b')"),
+        (str([ROW]), "is text as Python prints objects, with single quotes"),
         (pickle.dumps([ROW]), "is a pickle"),
         (b"ARROW1\0\0", "is an Arrow file"),
         (b"PAR1\x15", "is a Parquet file"),
@@ -373,6 +388,20 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path: Path, content: str | byte
     with pytest.raises(DataError) as caught:
         conversations(path)
     assert reason in str(caught.value)
+    try:
+        entries = list(Conversations.entries(path=str(path), **READ))
+    except DataError as error:
+        assert reason in str(error)
+    else:  # a check, too, says it once
+        assert [reason in item.problems[0].text for item in entries] == [True]
+
+
+@pytest.mark.parametrize("text", ["a # b", "// what?", "# of what", "{'a': 1}", "- id: 1\\n- id: 2", "[[x]]", "---"])
+def test_texts_like_other_formats_are_texts(tmp_path: Path, text: str) -> None:
+    for indent in (None, 1):
+        path = tmp_path / "rows.json"
+        path.write_text(json.dumps([llava(text), llava(text)], indent=indent))
+        assert conversations(path)[1].turns[0].text == text
 
 
 def test_one_row_alone_and_a_hub_row_with_its_path_are_read(tmp_path: Path) -> None:

@@ -167,10 +167,10 @@ def test_all_processes_of_a_machine_share_its_memory(registry, tmp_path, free: f
     config = compose("train", [*training(manifest(tmp_path)), "trainer.devices=8"], registry)
     composition = compose_on_meta(config, registry)
     peak = predictions(composition, config, 8)["main"].of("ddp", False).peak
-    text = report(composition, config, Device("this machine's CPU", int(free * peak), 1e12, 1e12, shared=True))
+    text = report(composition, config, Device("this machine's CPU", int(free * peak), 1e12, 1e12, 1e12, shared=True))
     assert verdict in text and "(8 processes with " in text and "main memory of a machine" not in text
     assert ("fewer than 8 trainer.devices" in text) == (free < 8)
-    alone = report(composition, config, Device("a card", int(free * peak), 1e12, 1e12))
+    alone = report(composition, config, Device("a card", int(free * peak), 1e12, 1e12, 1e12))
     assert "fits: needs" in alone and "each of its 8 processes builds the whole model there" in alone
     steps = [float(re.search(r"about (\S+) s on", said)[1]) for said in (text, alone)]
     assert steps[0] == pytest.approx(8 * steps[1], rel=0.1), "they share its cores, too"

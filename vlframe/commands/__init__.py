@@ -18,6 +18,7 @@ MODULES = {
     "export": "export",
     "verify": "verify",
     "prove-resume": "prove_resume",
+    "plugin": "plugin",
     "list": "list",
     "doctor": "doctor",
     "_rank": "_rank",  # started by vlframe itself, not shown in help

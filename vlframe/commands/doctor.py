@@ -101,7 +101,9 @@ def devices(torch: Any, nvidia: Path = Path("/proc/driver/nvidia")) -> Finding:
     if count:
         every = [torch.cuda.get_device_properties(number) for number in range(count)]
         told = "; ".join(f"{item.name}, {item.total_memory / GIB:.0f} GiB" for item in every)
-        bf16 = "" if torch.cuda.is_bf16_supported() else ", without bfloat16: leave trainer.precision at 32"
+        bf16 = (
+            "" if torch.cuda.is_bf16_supported() else ", without bfloat16: say trainer.precision=16, or leave it at 32"
+        )
         return Finding("devices", f"{count} GPU(s): {told}{bf16}", _use_all(count))
     if torch.backends.mps.is_available():
         return Finding("devices", "Apple's GPU (mps)")

@@ -28,5 +28,13 @@ def show(config: ExportConfig, registry: Registry) -> str:
 def export(config: ExportConfig, registry: Registry) -> str:
     """Write the run and return the name of the format."""
     from vlframe.conversion.export import export as export_run
+    from vlframe.runs.places import absolute_paths
 
-    return export_run(config.run, config.out, format=config.format, registry=registry, checkpoint=config.checkpoint)
+    return export_run(
+        config.run,
+        config.out,
+        format=config.format,
+        registry=registry,
+        checkpoint=config.checkpoint,
+        moved=absolute_paths({"moved": config.moved})["moved"],
+    )

@@ -78,8 +78,23 @@ def describe(composition: MetaComposition, config: RunConfig, registry: Registry
     lines += _size_lines(composition)
     if "audio" in budget.branches:
         lines.append(_audio_line(composition))
-    lines += [_context_line(composition), *(f"not checked: {said}" for said in composition.unchecked)]
+    lines += [_context_line(composition), *_template_lines(composition, config)]
+    lines += [*(f"not checked: {said}" for said in composition.unchecked)]
     return "\n".join(lines)
+
+
+def _template_lines(composition: MetaComposition, config: RunConfig) -> list[str]:
+    """Warn of a chat template that does not teach to stop, if there are stages and the tokenizer is on this machine."""
+    from vlframe.data.template import no_end_of_turn
+    from vlframe.errors import UserError
+
+    if not config.stages or config.processor is not None:
+        return []
+    try:
+        said = no_end_of_turn(composition.model.llm.tokenizer)
+    except (UserError, OSError):  # not on this machine: what is to be downloaded has a line of its own
+        return []
+    return [f"warning: {said}"] if said else []
 
 
 def _context_line(composition: MetaComposition) -> str:

@@ -138,7 +138,11 @@ class LoaderConfig:
 class TrainerConfig:
     """The hardware settings of a run; of these only ``precision`` changes what is computed."""
 
-    precision: str = key("32", "number format of the computation", choices=("32", "bf16"))
+    precision: str = key(
+        "32",
+        "number format of the computation: 32, bf16, or 16 (float16 with loss scaling, for GPUs without bfloat16)",
+        choices=("32", "bf16", "16"),
+    )
     gradient_checkpointing: bool = key(
         False, "parts that can recompute activations in the backward pass do so, to save memory"
     )
@@ -339,6 +343,7 @@ class ExportConfig:
     format: str | None = key(
         None, "a checkpoint format; null = the one its weights came in, or the only one that is installed"
     )
+    moved: dict[str, str] = _moved()
     plugins: PluginsConfig = key(PluginsConfig, "plugins in single files")
 
 

@@ -74,7 +74,9 @@ class LanguageModel(Protocol):
     A module may also offer ``blocks()``, ``enable_gradient_checkpointing()``, ``lora_targets`` (names of the linear
     layers that adapters go to), ``check_machine(parameters)`` (a static method that rejects what this machine cannot
     run, before weights are read), ``packed_bits() -> dict[str, float]`` (the bits per value of each packed weight, by
-    name; for a plan) and ``hf_config() -> dict | None`` (its transformers config, which checkpoint formats write).
+    name; for a plan), ``compute_in(type)`` (called with float16 in runs of ``trainer.precision=16``, for weights that
+    are packed and have a type of their own to compute in) and ``hf_config() -> dict | None`` (its transformers config,
+    which checkpoint formats write).
     """
 
     dim: int  # E

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlframe.config.moved import moved_path
 from vlframe.config.schema import RunConfig, part_settings, parts_of
 from vlframe.config.typed import plain, read_yaml
 from vlframe.contracts.checkpoint_format import ExportRequest
@@ -29,20 +30,22 @@ def export(
     format: str | None = None,
     registry: Registry | None = None,
     checkpoint: str = "newest",
+    moved: Mapping[str, str] | None = None,
 ) -> str:
     """Write the weights of ``run`` (of its newest checkpoint, or another) to ``out``, and return the format's name.
 
     A folder that was converted and not trained since gives back every original tensor bit by bit, in its original form.
     Otherwise the whole model is written, adapters merged. ``format`` None: the one that the run's weights came in, or
-    the only one installed.
+    the only one installed. ``moved``: {old folder: new folder}, for what the run names and is elsewhere now.
     """
     registry = registry or Registry.installed()
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"out is {out}, which is not empty; give a new folder")
     folder = RunFolder.open(run)
-    config = checked(read_yaml(folder.config), registry)
-    origin = _origin(folder)
+    changes = {"moved": dict(moved or {})}
+    config = checked(read_yaml(folder.config), registry, changes)
+    origin = _origin(folder, config.moved)
     format = format or (_about(origin)["checkpoint_format"] if origin else only_format(registry))
     writer = open_format(format, registry)
     values = plain(config)
@@ -53,7 +56,7 @@ def export(
     if origin == folder.path:
         tensors, record = _as_converted(folder, names), _about(folder.path)["record"]
     else:
-        tensors, record = _as_trained(folder, registry, origin, names, checkpoint), {}
+        tensors, record = _as_trained(folder, registry, origin, names, checkpoint, changes), {}
     tokenizer = folder.path / "tokenizer"
     tokenizer = tokenizer if tokenizer.is_dir() or origin is None else origin / "tokenizer"
     request = ExportRequest(
@@ -71,12 +74,13 @@ def _about(folder: Path) -> dict[str, Any]:
     return read_json(folder / ABOUT)
 
 
-def _origin(folder: RunFolder) -> Path | None:
+def _origin(folder: RunFolder, moved: Mapping[str, str]) -> Path | None:
     """Return the converted folder that a run began with: itself, or the one its ``init.run`` leads to."""
     if (folder.path / ABOUT).is_file():
         return folder.path
     begun = folder.read_config().init.run
-    return _origin(RunFolder.open(begun)) if begun and Path(begun).is_dir() else None
+    begun = None if begun is None else moved_path(begun, moved)
+    return _origin(RunFolder.open(begun), moved) if begun and Path(begun).is_dir() else None
 
 
 def _as_converted(folder: RunFolder, names: NameTable) -> dict[str, Tensor]:
@@ -101,14 +105,19 @@ def _left_behind(
 
 
 def _as_trained(
-    folder: RunFolder, registry: Registry, origin: Path | None, names: NameTable, checkpoint: str
+    folder: RunFolder,
+    registry: Registry,
+    origin: Path | None,
+    names: NameTable,
+    checkpoint: str,
+    changes: dict[str, Any],
 ) -> dict[str, Tensor]:
     """Return the whole state of the model, adapters merged; unused tensors come from the original checkpoint."""
     from vlframe.inference.pipeline import load_run
     from vlframe.model.adapters import merge_adapters
     from vlframe.weights.parts import distinct_tensors
 
-    pipeline, _ = load_run(str(folder.path), registry, checkpoint=checkpoint, to_ask=False)
+    pipeline, _ = load_run(str(folder.path), registry, changes, checkpoint, to_ask=False)
     for module in pipeline.model.parts.values():
         merge_adapters(module)
     theirs = names.split({part: distinct_tensors(module) for part, module in pipeline.model.parts.items()})

@@ -15,7 +15,7 @@ typed by a user (``</s>``) are left to the tokenizer: most treat them as special
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -69,15 +69,19 @@ def encode_prompt(sample: Sample, tokenizer: PreTrainedTokenizerFast, *, thinkin
     return _tokenise(text, [], _user_words(text, turns, places), sample, tokenizer)
 
 
+def shape_of(sample: Sample) -> Hashable:
+    """Return what a template may treat differently: roles, number of turns, thoughts in answers, empty texts."""
+    return shape(_written(sample.turns))
+
+
 def check_shapes(tokenizer: PreTrainedTokenizerFast, samples: Iterable[Sample]) -> None:
     """Raise ConfigError or DataError if the chat template cannot write one of these samples, or not so that its answers
-    can be found. One sample of each shape is tried: roles, number of turns, thoughts in answers, empty texts.
+    can be found. One sample of each shape is tried.
     """
     template = ChatTemplate(tokenizer)
     seen = set()
     for sample in samples:
-        turns = _written(sample.turns)
-        kind = shape(turns)
+        turns, kind = _written(sample.turns), shape_of(sample)
         if turns and kind not in seen:
             seen.add(kind)
             text = _render(template, turns, sample)

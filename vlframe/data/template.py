@@ -190,6 +190,18 @@ class ChatTemplate:
         )
 
 
+def no_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a warning about a template that writes nothing behind an answer; "" for one that does."""
+    template = ChatTemplate(tokenizer)
+    if template.facts.closing.strip():
+        return ""
+    return (
+        f"the chat template of {template.name!r} writes no end of turn behind an answer, so training does not teach "
+        "the language model to stop: answers end only at tokens that it ends at already, at stop strings, or at "
+        "max_new_tokens; name a template that writes one (llm.chat_template)"
+    )
+
+
 _KNOWN: WeakKeyDictionary[Any, tuple[str, Facts]] = WeakKeyDictionary()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vlframe.contracts.meta import meta_build
 from vlframe.contracts.modalities import TAGS, modality_of
 from vlframe.contracts.reader import ClipPath
+from vlframe.data.template import no_end_of_turn
 from vlframe.datacheck.cache import Cache, settings_key
 from vlframe.datacheck.duplicates import Contents, same_files
 from vlframe.datacheck.file_findings import file_findings, file_rows
@@ -74,7 +75,9 @@ class Check:
             settings_key(config, registry, self.front_ends, step),
             step,
         )
-        self.task = Task(examiner, Measurer(_tokenizer(llm), self.budget, config.text, self.processor))
+        tokenizer = _tokenizer(llm)
+        self.unended = no_end_of_turn(tokenizer) if composed and self.processor is None else ""
+        self.task = Task(examiner, Measurer(tokenizer, self.budget, config.text, self.processor))
         self.decoded = self.known = 0
 
     def __call__(self, sources: Sequence[Source]) -> Report:
@@ -183,6 +186,7 @@ class Check:
         remarks = [f"read with reader={reader} {sampler} media.frames={media.frames}"]
         if self.budget is None:
             remarks.append("token lengths were not counted: no composition was named (model=…, experiment=… or llm=…)")
+        remarks += [self.unended] if self.unended else []
         counts = survey.counts.values()
         remarks += [
             f"files of the kind {kind} were not read: no {modality_of(kind).encoder}"

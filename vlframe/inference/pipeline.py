@@ -20,6 +20,7 @@ from vlframe.errors import ConfigError
 from vlframe.machine.cpus import set_threads
 from vlframe.machine.devices import process_count
 from vlframe.machine.memory import check_main_memory
+from vlframe.machine.precision import low_type
 from vlframe.media.loader import MediaLoader
 from vlframe.media.steps import MOST_FRAMES
 from vlframe.model.assemble import MetaComposition, build_model, compose_on_meta
@@ -150,6 +151,10 @@ def build_pipeline(
         check(planned)
     torch.manual_seed(config.seed)
     model = build_model(config, registry)
+    if config.trainer.precision == "16":  # packed weights have a type of their own to compute in
+        parts: list[Any] = [part for part in model.parts.values() if hasattr(part, "compute_in")]
+        for part in parts:
+            part.compute_in(torch.float16)
     check_as_planned(planned.model, model, config, registry)
     return Pipeline(config, registry, planned.budget, model, processor, unchecked=planned.unchecked)
 
@@ -217,6 +222,6 @@ def inference(pipeline: Pipeline, device: torch.device) -> Iterator[None]:
     """Disable gradients and use the run's precision. torch's inference mode is avoided: tensors that a module keeps
     from it could not be used in training, which continues after an evaluation.
     """
-    low = pipeline.config.trainer.precision == "bf16"
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=low):
+    low = low_type(pipeline.config.trainer.precision)
+    with torch.no_grad(), torch.autocast(device.type, low, enabled=low is not None):
         yield

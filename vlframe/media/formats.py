@@ -93,7 +93,10 @@ _TABLE = (
     _row(rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file", "", _PHOTO),
     _row(rb"\s*%PDF-", "a PDF", "", "save its pages as pictures"),
     _row(rb"(\xef\xbb\xbf)?\s*(<\?xml.*?)?(<!--.*?-->\s*)*(<!DOCTYPE svg.*?)?<svg", "an SVG drawing", "", _PHOTO),
-    _row(rb"(?i)\s*<(!doctype html|html|head|body)", "a web page", "", "fetch the file itself"),
+    _row(
+        rb"(?i)(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+        rb"<(!doctype html|html|head|body|title|meta|h[1-6]|center|div|p|script|style|br|pre)\b",
+        "a web page", "", "fetch the file itself"),
     _row(rb"version https://git-lfs", "a Git LFS pointer", "", "fetch the file itself with git lfs pull"),
     _row(rb"(\xef\xbb\xbf)?#EXTM3U|\s*<\?xml.*?<MPD", "a playlist, which names other files", "", "give the files"),
     _row(rb"[FCZ]WS[\1-\x32]", "a Flash film (SWF)", "", _FILM),
@@ -110,7 +113,11 @@ _TABLE = (
 def format_of(path: Path) -> Format | None:
     """Return the format by a file's first bytes; None if unknown. Raises ``OSError``."""
     with open(path, "rb") as file:
-        head = file.read(HEAD)
+        return format_of_head(file.read(HEAD))
+
+
+def format_of_head(head: bytes) -> Format | None:
+    """Return the format of a file that begins with these bytes, at most ``HEAD``; None if unknown."""
     if head[4:8] == b"ftyp" and (known := _by_brand(head)) is not None:
         return known
     return next((known for pattern, known in _TABLE if pattern.match(head)), None) or _text(head)
@@ -122,9 +129,12 @@ def _text(head: bytes) -> Format | None:
     try:
         text = head.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.end < len(head):  # or else a character that is cut at the end of what was read
+        if error.end == len(head):  # a character that is cut at the end of what was read
+            text = head[: error.start].decode("utf-16" if utf16 else "utf-8-sig", "ignore")
+        elif sum(byte < 128 for byte in head) < 0.7 * len(head):
             return None
-        text = head[: error.start].decode("utf-16" if utf16 else "utf-8-sig", "ignore")
+        else:
+            text = head.decode("latin-1")
     words = text.strip()
     if not words or _NOT_TEXT.search(text):
         return None

@@ -12,11 +12,13 @@ import numpy as np
 
 from vlframe.errors import MediaError
 from vlframe.media.formats import PICTURES, check_opened, format_of
+from vlframe.media.picture_ends import what_follows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # Pillow's animated formats
+MOVING_NAMES = ("a GIF", "a WebP picture", "a PNG picture", "an AVIF picture")  # theirs in the table of formats
 ORIENTATION, SUBFILE, SUB_IFDS, DNG_VERSION = 0x0112, 254, 330, 50706  # tags of EXIF and TIFF
 PREVIEW, MASK = 1, 4  # bits of SUBFILE
 
@@ -88,6 +90,7 @@ def opened_picture(path: Path) -> Iterator[Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=PICTURES) as image:
+                _check_alone(path, image)
                 yield image
     except MediaError:
         raise
@@ -158,6 +161,19 @@ def _moving_count(image: Image) -> int:
         return 1
     hidden = bool(getattr(image, "default_image", False))  # a PNG's still image for viewers without animation
     return max(getattr(image, "n_frames", 1) - hidden, 1)
+
+
+def _check_alone(path: Path, image: Image) -> None:
+    """Refuse a file of two pictures, or of an animation and a film, of which only the first would be seen."""
+    more = what_follows(path, image.format) if image.format in MOVING else None
+    if more is None:
+        return
+    known, at = more
+    if known.name in MOVING_NAMES or (known.library and _moving_count(image) > 1):
+        raise MediaError(
+            f"{path}: it is several files written one after the other (behind the {image.format} another begins at "
+            f"byte {at:,}: {known.name}), and only the first would be seen; save each in a file of its own"
+        )
 
 
 def _check_pages(path: Path, image: Image) -> None:

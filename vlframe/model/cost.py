@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vlframe.contracts.language_model import Loss
     from vlframe.model.video_llm import VideoLLM
 
-# The functions that torch.autocast runs in bfloat16 and in float32 (its CUDA lists), by the names that modules use.
-IN_BF16 = (
+# The functions that torch.autocast runs in 16 bits and in float32 (its CUDA lists), by the names that modules use.
+IN_LOW = (
     (F, "linear conv1d conv2d conv3d scaled_dot_product_attention"),
     (torch, "matmul bmm mm addmm baddbmm einsum"),
     (Tensor, "matmul __matmul__"),
@@ -57,13 +57,13 @@ def pass_cost(
     model: VideoLLM,
     batch: Batch,
     *,
-    low: bool,
+    low: torch.dtype | None,
     accumulates: bool = False,
     loss: Callable[[VideoLLM, Batch], Loss] | None = None,
 ) -> PassCost:
     """Return the cost of a model on a batch, with the ``loss`` of an objective (None: the cross-entropy). The model may
-    be real or on the meta device: only shapes, types and requires_grad matter. ``low``: under autocast to bfloat16.
-    ``accumulates``: gradients of an earlier micro-batch already exist.
+    be real or on the meta device: only shapes, types and requires_grad matter. ``low``: the type of 16 bits of
+    autocast, if any. ``accumulates``: gradients of an earlier micro-batch already exist.
     """
     twin = on_meta(model)
     batch = batch_on_meta(batch)
@@ -71,8 +71,8 @@ def pass_cost(
     if accumulates:
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
-    watch, autocast = Watch(), Autocast()
-    with watch, attention_of_devices(), autocast.on() if low else nullcontext():
+    watch, autocast = Watch(), Autocast(low or torch.bfloat16)
+    with watch, attention_of_devices(), autocast.on() if low is not None else nullcontext():
         total = (twin(batch) if loss is None else loss(twin, batch)).total
         autocast.forget()
         if total.requires_grad:
@@ -197,11 +197,12 @@ def _fused(
 
 
 class Autocast:
-    """``torch.autocast`` to bfloat16, which does not apply to the meta device. A weight is cast once in the forward
-    pass, and again where a block is recomputed.
+    """``torch.autocast`` to a type of 16 bits, which does not apply to the meta device. A weight is cast once in
+    the forward pass, and again where a block is recomputed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, low: torch.dtype) -> None:
+        self.low = low
         self.cast: dict[int, Tensor] | None = {}
 
     def forget(self) -> None:
@@ -210,7 +211,7 @@ class Autocast:
 
     def on(self) -> AbstractContextManager[None]:
         changed = []
-        for functions, to in ((IN_BF16, self._low), (IN_F32, _high)):
+        for functions, to in ((IN_LOW, self._low), (IN_F32, _high)):
             for owner, names in functions:
                 changed += [(owner, name, _with(to, getattr(owner, name))) for name in names.split()]
         return _in_place(changed)
@@ -219,14 +220,14 @@ class Autocast:
         if not isinstance(item, Tensor) or item.dtype != torch.float32:
             return item
         if self.cast is None or not (item.is_leaf and item.requires_grad):
-            return item.to(torch.bfloat16)
+            return item.to(self.low)
         if id(item) not in self.cast:
-            self.cast[id(item)] = item.to(torch.bfloat16)
+            self.cast[id(item)] = item.to(self.low)
         return self.cast[id(item)]
 
 
 def _high(item: Any) -> Any:
-    return item.float() if isinstance(item, Tensor) and item.dtype == torch.bfloat16 else item
+    return item.float() if isinstance(item, Tensor) and item.dtype in (torch.bfloat16, torch.float16) else item
 
 
 def _with(to: Callable[[Any], Any], function: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,7 +86,8 @@ def _stage(
     sharing = _sharing(config, device)
     seconds = device.seconds(flops * sharing, settings.precision)
     pace = (
-        "" if seconds is None
+        f"; {device.words} has no {settings.precision}: say trainer.precision=16" if device.lacks(settings.precision)
+        else "" if seconds is None
         else f", about {seconds:.2g} s on {device.words} (at {UTILISATION:.0%} of its peak, {settings.precision})"
     )  # fmt: skip
     return [

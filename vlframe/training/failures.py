@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from vlframe.contracts.batch import Batch
 
 
+# What else to try after a loss that is not finite.
+FURTHER = {"16": ", or trainer.precision=bf16 or 32 (float16 ends at 65504)"}
+
+
 class NonFinite(RuntimeError):
     """A loss that is not finite, with ``describe_batch``'s description of its batch."""
 
@@ -76,14 +80,14 @@ def describe_batch(batch: Batch | None, stage: str, step: int) -> dict[str, Any]
 
 
 @contextmanager
-def explained(described: Callable[[], Mapping[str, Any]], folder: RunFolder) -> Iterator[None]:
+def explained(described: Callable[[], Mapping[str, Any]], folder: RunFolder, precision: str) -> Iterator[None]:
     """Turn a non-finite loss, or out of memory, into an error that names the batch. ``described`` returns
     ``describe_batch``'s description of the current batch.
     """
     try:
         yield
     except NonFinite as error:
-        raise TrainingError(_keep(error.batch, folder, str(error))) from error
+        raise TrainingError(_keep(error.batch, folder, str(error)) + FURTHER.get(precision, "")) from error
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise

@@ -39,14 +39,21 @@ class Idle:
         self.kinds |= {item.kind for item in batch.files} | ({"text"} if len(batch) else set())
 
     def check(
-        self, step: int, groups: Sequence[dict[str, Any]], share: QuarantineLimit, quarantine: QuarantineLog
+        self,
+        step: int,
+        groups: Sequence[dict[str, Any]],
+        share: QuarantineLimit,
+        quarantine: QuarantineLog,
+        *,
+        skipped: bool = False,
     ) -> None:
         """Raise at the end of a stage without any sample (DataError) or gradient (TrainingError, already after
-        ``PATIENCE`` steps). Called on all ranks, once the gradients of a step are complete.
+        ``PATIENCE`` steps). Called on all ranks, once the gradients of a step are complete. ``skipped``: they will not
+        be applied.
         """
         parts = {group["name"].partition("/")[0] for group in groups}
         for group in groups:
-            if any(parameter.grad is not None for parameter in group["params"]):
+            if not skipped and any(parameter.grad is not None for parameter in group["params"]):
                 self.moved.add(group["name"].partition("/")[0])
         if step >= self.steps and share.met and share.met == share.bad:
             raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 
 from vlframe.distributed.devices import UTILISATION, device_here
 from vlframe.machine.memory import gigabytes
+from vlframe.machine.precision import low_type
 from vlframe.model.cost import pass_cost
 from vlframe.runs.folder import RunFolder, write_json
 from vlframe.runs.log import log
@@ -37,7 +39,7 @@ class PredictedAndMeasured(Callback):
 
     def __init__(self, folder: RunFolder, precision: str, throughput: Throughput) -> None:
         self.folder = folder
-        self.low = precision == "bf16"
+        self.precision = precision
         self.predicted: dict[str, Any] = {}
         self.memory = PeakMemory()
         self.tokens = 0  # of the largest micro-batch
@@ -56,7 +58,8 @@ class PredictedAndMeasured(Callback):
     def _predict(self, trainer: Trainer, module: Any, batch: Batch) -> dict[str, Any]:
         accumulates = trainer.accumulate_grad_batches > 1
         try:
-            cost = pass_cost(module.model, batch, loss=module.objective.loss, low=self.low, accumulates=accumulates)
+            low, loss = low_type(self.precision), module.objective.loss
+            cost = pass_cost(module.model, batch, loss=loss, low=low, accumulates=accumulates)
         except Exception as error:  # e.g. a part that reads values, of which the meta device has none; the run goes on
             log.info("stage %s: its cost is not predicted: %s: %s", module.name, type(error).__name__, error)
             return {}
@@ -68,7 +71,7 @@ class PredictedAndMeasured(Callback):
             "peak_bytes": kept + cost.peak,
             "activation_bytes": cost.activations,
             "flops_per_step": flops,
-            "seconds_per_step": device.seconds(flops * sharing, "bf16" if self.low else "32"),
+            "seconds_per_step": device.seconds(flops * sharing, self.precision),
             "tokens_per_micro_batch": batch.ids_BS.numel(),
         }
 
@@ -176,6 +179,7 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif sys.platform == "linux":
+            _give_back()
             with suppress(OSError):  # not writable in some containers
                 Path("/proc/self/clear_refs").write_text("5")  # resets the system's own peak
                 self.before = _status("VmRSS")
@@ -185,6 +189,12 @@ class PeakMemory:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return None if self.before is None else weights + max(0, _status("VmHWM") - self.before)
+
+
+def _give_back() -> None:
+    """Let the C library return what earlier stages freed, so that a stage that uses it again also grows by it."""
+    with suppress(AttributeError):  # musl has no such function, and keeps little
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int:

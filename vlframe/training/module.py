@@ -20,6 +20,7 @@ from vlframe.runs.quarantine import met_and_bad
 from vlframe.runs.sampled import SamplerNotes
 from vlframe.training.failures import FiniteWatch, describe_batch
 from vlframe.training.idle import Idle
+from vlframe.training.loss_scale import LossScaling, SkippedSteps
 from vlframe.training.optim import gradient_parameters, make_optimizer, rate_factor
 from vlframe.training.random_state import get_rng, set_rng
 from vlframe.training.standing import Standing
@@ -96,6 +97,7 @@ class StageModule(LightningModule):
         self.share = share
         self.notes = notes or SamplerNotes()
         self.idle = Idle(name, steps, mixture)
+        self.skipped = SkippedSteps(name)
         self.standing = Standing()  # of the evaluations in this stage
         self.log_every = log_every
         self.row_is_due = False  # the metrics of the last step are to be logged
@@ -121,6 +123,7 @@ class StageModule(LightningModule):
         """End the stage with the last step. It is checked like every end (see ``Idle``)."""
         self.standing.ended = True
         self.idle.steps = self.steps_done
+        self.skipped.check(self.steps_done, last=True)
         self.idle.check(self.steps_done, self.adamw.param_groups, self.share, self.quarantine)
 
     def pause(self, seconds: float) -> None:
@@ -188,10 +191,19 @@ class StageModule(LightningModule):
         if gradients:
             torch._foreach_mul_(gradients, scale)
         self.steps_done = self.trainer.global_step + 1
-        self.idle.check(self.steps_done, self.adamw.param_groups, self.share, self.quarantine)
+        skipped = self.loss_scaling is not None and self.loss_scaling.overflows()
+        self.skipped.count(skipped)
+        self.skipped.check(self.steps_done, last=self.steps_done >= self.steps)
+        self.idle.check(self.steps_done, self.adamw.param_groups, self.share, self.quarantine, skipped=skipped)
         self.row_is_due = self._row_is_due()
         if self.row_is_due:
             self._log_step(window, tokens, samples)
+
+    @property
+    def loss_scaling(self) -> LossScaling | None:
+        """Return what scales the loss in float16; None in other precisions."""
+        plugin = self.trainer.precision_plugin
+        return plugin if isinstance(plugin, LossScaling) else None
 
     @property
     def adamw(self) -> Any:
@@ -226,6 +238,9 @@ class StageModule(LightningModule):
         rate = max(group["lr"] for group in self.adamw.param_groups)
         self.log("lr", rate, prog_bar=True, logger=False)
         scalars = {"train/lr": rate, "train/step_tokens": float(tokens), "train/step_samples": float(samples)}
+        if self.loss_scaling is not None:
+            scale = self.loss_scaling.scaler.get_scale()
+            scalars |= {"train/loss_scale": scale, "train/skipped_steps": float(self.skipped.total)}
         if tokens:  # without tokens there is no loss
             total, *terms = (value / tokens for value in sums_X.tolist())
             scalars["train/loss"] = total
@@ -256,6 +271,7 @@ class StageModule(LightningModule):
 
     def on_train_end(self) -> None:
         self.watch.settle()
+        self.skipped.announce(self.steps_done)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.settle()  # so that no checkpoint contains weights from a failed step
@@ -268,6 +284,7 @@ class StageModule(LightningModule):
         checkpoint["seconds"] = self.state()["seconds"]
         checkpoint["met_and_bad"] = [self.share.met, self.share.bad]
         checkpoint["idle"] = self.idle.state()
+        checkpoint["skipped"] = self.skipped.state()
         checkpoint["standing"] = self.standing.state()
         checkpoint["rng"] = of_all_ranks(get_rng())
 
@@ -277,6 +294,7 @@ class StageModule(LightningModule):
         self.seconds_before = checkpoint["seconds"]
         self.share.met, self.share.bad = checkpoint.get("met_and_bad", [0, 0])  # older checkpoints have none
         self.idle.restore(checkpoint["idle"])
+        self.skipped.restore(checkpoint.get("skipped", SkippedSteps(self.name).state()))  # older checkpoints have none
         self.standing = Standing(**checkpoint.get("standing", {}))  # older checkpoints have none
         mine = checkpoint["rng"]
         rank = self.trainer.global_rank

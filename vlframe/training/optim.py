@@ -40,7 +40,7 @@ def make_optimizer(model: VideoLLM, stage: StageConfig) -> AdamW:
     """Return AdamW over the trained parameters of a stage (Loshchilov and Hutter 2019)."""
     first, second = stage.betas
     optimizer = AdamW(parameter_groups(model, stage), lr=stage.lr, betas=(first, second), eps=EPS, fused=True)
-    # Lightning refuses to clip for optimizers that unscale gradients themselves; in bf16 there is nothing to unscale.
+    # Lightning refuses to clip for optimizers that unscale gradients themselves; in float16 the scaler unscales before.
     optimizer._step_supports_amp_scaling = False
     return optimizer
 

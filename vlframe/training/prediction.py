@@ -15,6 +15,7 @@ from vlframe.data.collate import Collate
 from vlframe.data.prepare import PreparedMedia, PreparedSample
 from vlframe.distributed.ranks import world_size
 from vlframe.errors import ConfigError
+from vlframe.machine.precision import low_type
 from vlframe.model.assemble import LEAST_TEXT, MetaComposition, packed_bits
 from vlframe.model.cost import PassCost, on_meta, pass_cost
 from vlframe.model.selection import blocks_of
@@ -88,7 +89,7 @@ class StagePrediction:
 
 def meta_stages(composition: MetaComposition, config: RunConfig) -> dict[str, VideoLLM]:
     """Return the model on the meta device as each stage trains it: adapters, gradients, data types and modes."""
-    low = config.trainer.precision == "bf16"
+    low = low_type(config.trainer.precision)
     model = on_meta(composition.model)
     found = {}
     for name, stage in config.stages.items():
@@ -104,15 +105,15 @@ def predict(model: VideoLLM, batch: Batch, config: RunConfig, stage: StageConfig
     """Return the cost of a stage whose micro-batches are like this one, on this many ranks. ``model`` comes from
     ``meta_stages``, or is a real one prepared for its stage.
     """
-    accumulates = stage.accumulate_grad_batches > 1
-    costs = {False: pass_cost(model, batch, low=config.trainer.precision == "bf16", accumulates=accumulates)}
+    accumulates, low = stage.accumulate_grad_batches > 1, low_type(config.trainer.precision)
+    costs = {False: pass_cost(model, batch, low=low, accumulates=accumulates)}
     again = on_meta(model)
     try:
         recompute_activations(again)
     except ConfigError:  # no part supports recomputation
         pass
     else:
-        costs[True] = pass_cost(again, batch, low=config.trainer.precision == "bf16", accumulates=accumulates)
+        costs[True] = pass_cost(again, batch, low=low, accumulates=accumulates)
     parameters = list(model.parameters())
     return StagePrediction(
         parameters=sum(item.numel() for item in parameters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from vlframe.config.problems import add_a_stage
 from vlframe.config.schema import RunConfig, parts_of
 from vlframe.config.typed import plain
 from vlframe.contracts.sample import Sample
-from vlframe.data.chat import check_shapes
+from vlframe.data.chat import check_shapes, shape_of
 from vlframe.data.first import first_samples
 from vlframe.data.opened import open_samples
 from vlframe.data.prepare import check_modalities, withhold
@@ -27,6 +27,7 @@ from vlframe.machine.devices import what_lacks
 from vlframe.machine.memory import check_main_memory, free_main_memory, gigabytes
 from vlframe.model.assemble import refusal
 from vlframe.model.objectives import settings_of
+from vlframe.training.loss_scale import check_precision
 from vlframe.training.prediction import STATES, Resident, meta_stages, stage_resident
 from vlframe.training.standing import LOSS
 
@@ -51,6 +52,7 @@ def check_stages(config: RunConfig) -> None:
     _check_evaluations(config)
     refuse_missing(plain(config), "the run")
     check_device(config.trainer)
+    check_precision(config.trainer)
 
 
 def _check_evaluations(config: RunConfig) -> None:
@@ -188,13 +190,17 @@ def _check_samples(pipeline: Pipeline, samples: Sequence[Sample]) -> None:
     """
     step = -(-len(samples) // LOOKED_AT) or 1
     withheld = pipeline.config.media.withhold
-    looked_at = [withhold(samples[index], withheld) for index in range(0, len(samples), step)]
-    for sample in looked_at:
+    differing: dict[Hashable, Sample] = {}  # the first of each kind of media and shape; all would take much memory
+    for index in range(0, len(samples), step):
+        sample = withhold(samples[index], withheld)
         check_modalities(sample, pipeline.budget)
-    if pipeline.processor is None:  # it may leave media out, and writes conversations itself
-        _check_kinds(pipeline, looked_at)
+        if pipeline.processor is None:  # it may leave media out, and writes conversations itself
+            for feature in (*(item.kind for item in sample.media), shape_of(sample)):
+                differing.setdefault(feature, sample)
+    if differing:
+        _check_kinds(pipeline, list(differing.values()))
         if "llm" in pipeline.model.parts:
-            check_shapes(pipeline.model.llm.tokenizer, looked_at)
+            check_shapes(pipeline.model.llm.tokenizer, differing.values())
 
 
 def _check_kinds(pipeline: Pipeline, samples: Sequence[Sample]) -> None:

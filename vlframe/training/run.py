@@ -17,6 +17,7 @@ from vlframe.config.asking import benchmarks_of
 from vlframe.config.moved import relocated
 from vlframe.config.schema import RunConfig
 from vlframe.config.typed import plain, read_yaml
+from vlframe.data.template import no_end_of_turn
 from vlframe.distributed.launch import check_launch, started, telling, told_folder
 from vlframe.distributed.ranks import devices_of_node, of_all_ranks, own_group, world_size
 from vlframe.errors import ConfigError
@@ -85,6 +86,8 @@ def train(
             log.info("%s", told)
         for said in pipeline.unchecked:
             log.info("not checked: %s", said)
+        if pipeline.processor is None and (said := no_end_of_turn(pipeline.model.llm.tokenizer)):
+            log.warning("%s", said)
         if config.loader.workers > (usable := cpus().usable):
             log.info("loader.workers is %d, and this process may use %d CPU cores", config.loader.workers, usable)
         if resumed:
@@ -302,7 +305,7 @@ class Run:
         io = PartsCheckpointIO(self.config, number, precision)
         trainer = self._trainer(name, stage, io, self._retuned(resumed_here, data))
         self.loggers.metrics.cut_after(first_step + (resumed_here.step if resumed_here else 0))
-        with explained(module.described, self.folder):
+        with explained(module.described, self.folder, self.config.trainer.precision):
             trainer.fit(module, data, ckpt_path=str(resumed_here.path) if resumed_here else None, weights_only=True)
         precision.restore()
         if module.standing.ended:
@@ -320,13 +323,8 @@ class Run:
         return [Retune()] if then != plain(self.config.stages[resumed.stage]) else []
 
     def _prepared(self, number: int, name: str, stage: Any) -> Any:
-        return self.pipeline.prepared(
-            self.datasets[name],
-            answers=True,
-            resize=stage.resize,
-            objective=self.objectives[name],
-            seed=self.config.seed + number,
-        )
+        given: dict[str, Any] = {"resize": stage.resize, "objective": self.objectives[name]}
+        return self.pipeline.prepared(self.datasets[name], answers=True, seed=self.config.seed + number, **given)
 
     def _world(self) -> int:
         return world_size(self.config.trainer)

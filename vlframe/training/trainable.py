@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vlframe.config.schema import part_settings
 from vlframe.errors import ConfigError
+from vlframe.machine.precision import low_type
 from vlframe.model.adapters import adapted, add_adapter, alpha_of, has_adapter, size_in_words
 from vlframe.model.selection import adapter_places, is_narrowed, learning, modules_that_train
 
@@ -186,21 +187,21 @@ def _give_adapters(name: str, part: nn.Module, settings: PartConfig) -> None:
         )
 
 
-def held_type(parameter: Tensor, low: bool) -> torch.dtype:
-    """Return the data type in which a stage holds a parameter; ``low``: the run computes in bfloat16."""
-    return torch.bfloat16 if low and not parameter.requires_grad and parameter.ndim >= 2 else torch.float32
+def held_type(parameter: Tensor, low: torch.dtype | None) -> torch.dtype:
+    """Return the data type in which a stage holds a parameter; ``low``: the run's type of 16 bits, if any."""
+    return low if low is not None and not parameter.requires_grad and parameter.ndim >= 2 else torch.float32
 
 
 class RunPrecision:
     """Holds frozen weights in the run's precision, trained ones in float32, and keeps the originals of rounded ones.
 
-    Without the originals a bf16 run would change frozen parts. Norms and biases stay in float32: they are small, and
-    autocast expects it.
+    Without the originals a run in 16 bits would change frozen parts. Norms and biases stay in float32: they are small,
+    and autocast expects it.
     """
 
     def __init__(self, model: VideoLLM, precision: str) -> None:
         self.model = model
-        self.low = precision == "bf16"
+        self.low = low_type(precision)
         self.kept: dict[str, dict[str, Tensor]] = {}
 
     def apply(self) -> None:
@@ -209,9 +210,15 @@ class RunPrecision:
                 if not parameter.is_floating_point():  # packed four-bit weights
                     continue
                 wanted = held_type(parameter, self.low)
+                held = parameter.data.to(wanted)
+                if wanted == torch.float16 and not held.isfinite().all():
+                    raise ConfigError(
+                        f"{name} has weights beyond float16, whose largest number is 65504 ({key}: "
+                        f"{parameter.detach().abs().max():.3g}); say trainer.precision=bf16 or 32"
+                    )
                 if parameter.dtype == torch.float32 and wanted != torch.float32:
                     self.kept.setdefault(name, {})[key] = parameter.detach().cpu().clone()
-                parameter.data = parameter.data.to(wanted)
+                parameter.data = held
 
     def restore(self) -> None:
         for name, tensors in self.kept.items():

@@ -15,6 +15,7 @@ from vlframe.distributed.launch import started
 from vlframe.distributed.ranks import devices_of_node, world_size
 from vlframe.distributed.replicas import ReplicatedStrategy
 from vlframe.distributed.sharding import ShardedStrategy
+from vlframe.training.loss_scale import LossScaling
 
 if TYPE_CHECKING:
     from lightning.pytorch.profilers import Profiler
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from vlframe.runs.folder import RunFolder
     from vlframe.training.checkpoint_io import PartsCheckpointIO
 
-PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"32": "32-true", "bf16": "bf16-mixed"}
+PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"32": "32-true", "bf16": "bf16-mixed"}  # 16: a plugin
 
 
 def make_trainer(
@@ -43,7 +44,7 @@ def make_trainer(
         devices=list(settings.devices) if isinstance(settings.devices, list | tuple) else devices_of_node(settings),
         num_nodes=settings.num_nodes,
         strategy=_strategy(settings),
-        precision=PRECISION[settings.precision],
+        precision=PRECISION.get(settings.precision),
         max_epochs=1,
         accumulate_grad_batches=stage.accumulate_grad_batches,
         gradient_clip_val=stage.max_grad_norm or None,
@@ -53,8 +54,9 @@ def make_trainer(
         profiler=profiler,
         plugins=[
             io,
-            started() or LightningEnvironment(),
-        ],  # Lightning would read the variables of Slurm's batch scripts
+            started() or LightningEnvironment(),  # Lightning would read the variables of Slurm's batch scripts
+            *([LossScaling("cpu" if settings.accelerator == "cpu" else "cuda")] if settings.precision == "16" else []),
+        ],
         default_root_dir=str(folder.path),
         enable_checkpointing=False,
         enable_progress_bar=bar,
@@ -83,3 +85,4 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # our data module is
     warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start.*")  # frozen parts are
+    warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler.step")  # the first step may be skipped

@@ -1,0 +1,68 @@
+"""Pictures and animations behind which another file was written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from vlframe.errors import MediaError
+from vlframe.media.file_kind import media_kind
+from vlframe.media.images import load_image, opened_picture, picture_size
+from vlframe.media.picture_ends import what_follows
+
+KINDS = ["gif", "png", "webp", *(["avif"] if features.check("avif") else [])]
+BEHIND = [b"", b"\0" * 7, b"\n"]
+
+
+def pictures(folder: Path, kind: str, count: int) -> Path:
+    rng = np.random.default_rng(count)
+    made = [Image.fromarray(rng.integers(0, 255, (12, 17, 3), dtype=np.uint8)) for _ in range(count)]
+    path = folder / f"{count}.{kind}"
+    made[0].save(path, **({"save_all": True, "append_images": made[1:]} if count > 1 else {}))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("between", BEHIND)
+def test_another_one_behind_is_named_with_its_place(tmp_path: Path, kind: str, count: int, between: bytes) -> None:
+    path = pictures(tmp_path, kind, count)
+    alone = path.read_bytes()
+    for other in ["avif"] if kind == "avif" else KINDS:  # others behind boxes look like a damaged one
+        if (other == "avif" and between == b"\n") or (kind == "avif" and between):
+            continue
+        path.write_bytes(alone + between + pictures(tmp_path, other, 2).read_bytes())
+        with pytest.raises(MediaError, match=rf"another begins at byte {len(alone + between):,}: .* its own"):
+            picture_size(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("rest", [b"", b"\0" * 40, b"some words of a writer", b"\xff\xd9" * 9])
+def test_other_bytes_behind_are_no_second_file(tmp_path: Path, kind: str, count: int, rest: bytes) -> None:
+    path = pictures(tmp_path, kind, count)
+    path.write_bytes(path.read_bytes() + rest)
+    with opened_picture(path) as image:
+        assert image.size == (17, 12)
+    assert media_kind(path) == ("image" if count == 1 else "video")
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp"])
+def test_a_film_behind_a_still_picture_is_left_alone_and_behind_an_animation_named(tmp_path: Path, kind: str) -> None:
+    film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 40
+    still, moving = pictures(tmp_path, kind, 1), pictures(tmp_path, kind, 3)
+    for path in (still, moving):
+        path.write_bytes(path.read_bytes() + film)
+    assert load_image(still).shape == (1, 12, 17, 3)
+    with pytest.raises(MediaError, match="an MP4 or MOV file"):
+        picture_size(moving)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_is_cut_anywhere_has_nothing_behind(tmp_path: Path, kind: str) -> None:
+    path = pictures(tmp_path, kind, 3)
+    whole = path.read_bytes()
+    for length in range(13, len(whole), 37):
+        path.write_bytes(whole[:length])
+        assert what_follows(path, {"webp": "WEBP"}.get(kind, kind.upper())) is None
