@@ -56,6 +56,13 @@ class Pipeline:
         """Return the texts that end an answer, in addition to the language model's own tokens."""
         return list(getattr(self.processor, "stop_strings", ()))
 
+    @property
+    def writes_chats(self) -> bool:
+        """Return whether vlframe writes conversations by a chat template: no processor does, and a language model
+        reads them.
+        """
+        return self.processor is None and "llm" in self.model.parts
+
     def prepared(
         self,
         samples: Sequence[Sample],

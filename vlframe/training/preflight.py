@@ -199,7 +199,7 @@ def _check_samples(pipeline: Pipeline, samples: Sequence[Sample]) -> None:
                 differing.setdefault(feature, sample)
     if differing:
         _check_kinds(pipeline, list(differing.values()))
-        if "llm" in pipeline.model.parts:
+        if pipeline.writes_chats:
             check_shapes(pipeline.model.llm.tokenizer, differing.values())
 
 

@@ -86,7 +86,7 @@ def train(
             log.info("%s", told)
         for said in pipeline.unchecked:
             log.info("not checked: %s", said)
-        if pipeline.processor is None and (said := no_end_of_turn(pipeline.model.llm.tokenizer)):
+        if pipeline.writes_chats and (said := no_end_of_turn(pipeline.model.llm.tokenizer)):
             log.warning("%s", said)
         if config.loader.workers > (usable := cpus().usable):
             log.info("loader.workers is %d, and this process may use %d CPU cores", config.loader.workers, usable)
