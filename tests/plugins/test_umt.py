@@ -27,7 +27,7 @@ def recorded(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def build(**changes: Any) -> Umt:
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    more = {"image_size": 28, "patch_size": 14, "colours": "clip", "resize": "crop"}
+    more = {"image_size": 28, "patch_size": 14, "colours": "clip", "resize": "crop", "frame_embeddings": 0}
     torch.manual_seed(0)
     return Umt(**(sizes | more | changes)).eval()
 

@@ -82,6 +82,7 @@ class StageConfig:
     """One stage of a run: what is trained, how, and on which data. A run is an ordered mapping of stages."""
 
     data: Any = key(None, "a data set; null = the run's `dataset`", component="dataset")
+    objective: Any = key(None, "what is minimised; null = the run's `objective`", component="objective")
     steps: int | None = key(None, "optimizer steps; give this or `epochs`", at_least=1)
     epochs: float | None = key(None, "passes over the data; give this or `steps`", above=0)
     batch_size: int = key(8, "samples per device and micro-batch", at_least=1)
@@ -248,7 +249,7 @@ class RunConfig:
     resume_changes: str = key(
         "refuse", "changes to a resumed run that alter what it computes", choices=("refuse", "allow")
     )
-    objective: str | None = key(
+    optimized_metric: str | None = key(
         None,
         "the score that `train` returns to a sweeper, or `loss`; null = the first benchmark's own, or loss without one",
     )
@@ -261,6 +262,7 @@ class RunConfig:
     llm: Any = _component("llm", "the language model", part=True)
     reader: Any = _component("reader", "what opens media files")
     dataset: Any = _component("dataset", "the data of stages that name none themselves")
+    objective: Any = _component("objective", "what stages minimise that name nothing themselves")
     benchmark: Any = _component("benchmark", "the questions of the evaluation; null = none")
     benchmarks: dict[str, Any] = key(
         dict, "more benchmarks, by names of your own; null = not asked", component="benchmark", items=True

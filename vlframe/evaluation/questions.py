@@ -49,7 +49,7 @@ class Questions:
     prefix: str
 
     @property
-    def objective(self) -> str:
+    def primary_metric(self) -> str:
         """Return the flat key of its primary metric."""
         return f"{self.prefix}{self.judge.primary.name}"
 

@@ -188,7 +188,7 @@ class Evaluation:
         return next(iter(self.benchmarks)) if self.main is None else self.main
 
     @property
-    def objective(self) -> str:
+    def primary_metric(self) -> str:
         """Return the flat key of the primary metric of the first benchmark."""
         return self.prefix(self.first_name) + next(iter(self.first.overall.metrics))
 

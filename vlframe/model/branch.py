@@ -69,6 +69,11 @@ class Branch(nn.Module):
         return getattr(self.connector, "instruction", None)
 
     @property
+    def captions(self) -> TextFrontEnd | None:
+        """Return the front end of captions, for a connector that compares media with them."""
+        return getattr(self.connector, "captions", None)
+
+    @property
     def reads_seconds(self) -> bool:
         """Return whether the connector reads when each frame is shown."""
         return bool(getattr(self.connector, "reads_seconds", False))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vlframe.contracts.modalities import MODALITIES, modality_of
 from vlframe.contracts.own_loss import running
 from vlframe.errors import PluginError
+from vlframe.model.absent import AbsentLanguageModel
 from vlframe.model.branch import Branch, Features, in_order
 from vlframe.model.cache import MediaCache
 
@@ -130,16 +131,18 @@ class VideoLLM(nn.Module):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """Return the components present, by their names in configs and checkpoints."""
+        """Return the components present, by their names in configs and checkpoints; a language model that the run
+        never uses is not.
+        """
         named: dict[str, nn.Module] = {}
         for name, branch in self.branches.items():
             modality = MODALITIES[name]
             named |= {modality.encoder: branch.encoder, modality.connector: branch.connector}
-        return {**named, "llm": self.llm}
+        return named if isinstance(self.llm, AbsentLanguageModel) else {**named, "llm": self.llm}
 
     @property
     def device(self) -> torch.device:
-        return next(self.llm.parameters()).device
+        return next(self.parameters()).device
 
     def _by_branch(self, kinds: Sequence[str]) -> dict[str, list[int]]:
         """Return which items each branch takes."""

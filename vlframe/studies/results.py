@@ -144,7 +144,7 @@ def _metrics(study: Study, runs: Sequence[Recorded]) -> dict[str, MetricKey]:
         return {}
     assert runs[0].evaluation is not None
     known = metric_keys(runs[0].evaluation)
-    names = study.config.metrics or (runs[0].evaluation.objective,)
+    names = study.config.metrics or (runs[0].evaluation.primary_metric,)
     for name in names:
         if name not in known:
             raise ConfigError(
