@@ -45,7 +45,7 @@ def test_features_are_those_of_the_official_code() -> None:
     pixels_BTCYX = encoder.pixels.normalise(frames_BTCYX)
     with torch.no_grad():
         inside, features = encoder.intermediates(pixels_BTCYX)["umt_bTLC"], encoder(pixels_BTCYX)
-    torch.testing.assert_close(inside, recording["out/umt_bTLC"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside, recording["out/umt_bTLC"], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features.flatten(1, 3), recording["out/vision_layernorm"], atol=1e-5, rtol=0)
 
 
