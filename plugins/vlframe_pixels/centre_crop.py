@@ -8,17 +8,25 @@ from PIL import Image
 from torch import Tensor
 
 from vlframe import ConfigError, PixelLayout, SquarePixels
+from vlframe_pixels.random_crop import cut_of
 
 
 class CentreCrop:
     """Resizes the shortest edge to the size of the encoder's own front end ``own``, then crops the centre.
 
     This is torchvision's ``Resize`` and ``CenterCrop``: half a pixel is rounded to the even neighbour, where the
-    ``crop`` of encoders rounds down. ``own`` normalises, in training with ``training_mean`` and ``training_std``.
+    ``crop`` of encoders rounds down. ``own`` normalises, in training with ``training_mean`` and ``training_std``. With
+    ``training_area``, training sees a random part instead of the centre.
     """
 
     def __init__(
-        self, *, own: SquarePixels, training_mean: Sequence[float] | None, training_std: Sequence[float] | None
+        self,
+        *,
+        own: SquarePixels,
+        training_mean: Sequence[float] | None,
+        training_std: Sequence[float] | None,
+        training_area: Sequence[float] | None,
+        mirror: float,
     ) -> None:
         if not isinstance(own, SquarePixels):
             raise ConfigError(
@@ -26,6 +34,10 @@ class CentreCrop:
                 f"{type(own).__name__}; leave pixels unset, or take pixels=native"
             )
         self.own = own
+        # Whether a front end varies pictures in training is told by its having the method.
+        if training_area is not None:
+            self.cut = cut_of("training_area", training_area, mirror)
+            self.prepare_to_train = self._random_part
         self.trained = SquarePixels(
             own.size,
             _colours("training_mean", training_mean, own.mean),
@@ -42,6 +54,10 @@ class CentreCrop:
         for kept_CYX, frame_YXC in zip(kept, frames_TYXC, strict=True):
             kept_CYX[:] = np.asarray(self._cut(Image.fromarray(frame_YXC))).transpose(2, 0, 1)
         return torch.from_numpy(kept)
+
+    def _random_part(self, frames_TYXC: np.ndarray, generator: np.random.Generator) -> Tensor:
+        """Return uint8 ``frames_TCYX`` of a random part, the same of all frames."""
+        return self.cut.frames(frames_TYXC, self.own.size, generator)
 
     def normalise(self, frames_TCYX: Tensor) -> Tensor:
         """Return float pixels, normalised as by the encoder's own front end."""

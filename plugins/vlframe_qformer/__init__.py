@@ -71,7 +71,7 @@ class QFormerInstructParams:
     """A Q-Former that reads the instruction, too (VideoChat2): sizes of the released checkpoints."""
 
     queries: int = 32
-    extra_queries: int = 64
+    extra_queries: int = 64  # 0: BLIP-2's
     depth: int = 12
     cross_attention_frequency: int = 2
     width: int = 768
@@ -88,6 +88,11 @@ class QFormerInstructParams:
     longest: int = 512  # tokens of an instruction that are read, from its end
     pad_to: int = 0  # shorter instructions are filled up; officially to the longest of each batch
     side: str = "right"  # left | right: where they are filled up; left moves an instruction's tokens to other positions
+    # Width in which media are compared with captions by BLIP-2's heads, for objective=blip2_alignment; null: no heads
+    alignment: int | None = None
+    matching: str = "queries"  # queries | queries_and_text: whose outputs tell whether a pair belongs together
+    caption_tokens: int = 32  # the longest caption; its end is cut
+    temperature: float = 0.07  # of the comparison, where its learning begins
 
 
 SMALL = {"depth": 2, "width": 32, "heads": 4, "intermediate": 64}
@@ -133,6 +138,7 @@ def vlframe_components() -> Iterator[vlframe.Component]:
             "vocabulary": 160,
             "positions": 64,
             "longest": 64,
+            "alignment": 16,
         },
     )
     yield vlframe.Component(

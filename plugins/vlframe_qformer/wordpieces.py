@@ -19,7 +19,8 @@ PAD = 0
 
 @dataclass(frozen=True)
 class WordPieces:
-    """An instruction between ``[CLS]`` and ``[SEP]``; of a long one the last ``longest`` tokens, as the official code.
+    """A text between ``[CLS]`` and ``[SEP]``, of ``longest`` tokens at most: of a longer one the ``cut`` is at its
+    beginning, as in the official code for instructions, or at its end, as there for captions.
 
     ``pad_to`` fills short ones up on a ``side``, for those who want what the official batches had: there all
     instructions of a batch are as long as its longest. On the left that moves every token to another position.
@@ -30,6 +31,15 @@ class WordPieces:
     longest: int
     pad_to: int = 0
     side: str = "right"
+    cut: str = "beginning"
+
+    @property
+    def beginning(self) -> int:
+        """Return the number of ``[DEC]``."""
+        tokenizer = vocabulary(self.tokenizer)
+        found = tokenizer.token_to_id(BEGINNING)
+        assert found is not None  # added where the vocabulary is opened
+        return int(found)
 
     @property
     def pads(self) -> bool:
@@ -46,7 +56,8 @@ class WordPieces:
             )
         first, last = (tokenizer.token_to_id(name) or PAD for name in ("[CLS]", "[SEP]"))  # which are there
         ids = list(tokenizer.encode(instruction, add_special_tokens=False).ids)
-        ids = [first, *ids[max(0, len(ids) - self.longest + 2) :], last]
+        room = self.longest - 2
+        ids = [first, *(ids[:room] if self.cut == "end" else ids[max(0, len(ids) - room) :]), last]
         padding = [PAD] * (self.pad_to - len(ids))
         return [*padding, *ids] if self.side == "left" else [*ids, *padding]
 
@@ -83,4 +94,5 @@ def _letters() -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([BEGINNING])
     return tokenizer

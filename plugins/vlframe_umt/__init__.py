@@ -22,6 +22,8 @@ class UmtParams:
     patch_size: int = 16
     colours: str = "clip"  # clip | imagenet: mean and standard deviation that pixels are normalised with
     resize: str = "crop"  # crop | squash | pad: how frames are made square
+    # Learned embeddings of so many frames, added before the last norm (the first stage of VideoChat2); 0: none
+    frame_embeddings: int = 0
 
 
 @vlframe.hookimpl

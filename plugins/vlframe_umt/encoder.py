@@ -22,7 +22,8 @@ class Umt(nn.Module):
     """Pre-norm blocks in which all patches of a clip see each other, no norm at the end, then ``vision_layernorm``.
 
     Positions are sinusoids that were made for four frames and are stretched over a clip of any other length. An image
-    is one frame, with a table of its own.
+    is one frame, with a table of its own. In VideoChat2's first stage a learned embedding of each frame is added before
+    ``vision_layernorm``; an image becomes one frame for each of them there.
     """
 
     per_frame = False
@@ -38,8 +39,11 @@ class Umt(nn.Module):
         patch_size: int,
         colours: str,
         resize: str,
+        frame_embeddings: int,
     ) -> None:
         super().__init__()
+        if frame_embeddings < 0:
+            raise ConfigError(f"encoder.frame_embeddings={frame_embeddings} is not possible; it is at least 0")
         smallest = min(hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, patch_size)
         if smallest < 1 or hidden_size % num_attention_heads or image_size < patch_size:
             raise ConfigError(
@@ -68,6 +72,10 @@ class Umt(nn.Module):
                 module.bias = None
         self.projection: nn.Conv3d = model.embeddings.patch_embeddings.projection
         self.encoder = model.encoder
+        self.frame_embedding = None
+        if frame_embeddings:
+            self.frame_embedding = nn.Parameter(torch.empty(1, frame_embeddings, 1, hidden_size))
+            nn.init.trunc_normal_(self.frame_embedding)
         self.vision_layernorm = nn.LayerNorm(hidden_size, eps=EPS_OF_LAST)
         self.dim = hidden_size
         self.image_size = image_size
@@ -83,7 +91,17 @@ class Umt(nn.Module):
         self.recompute = True
 
     def grid(self, frames: int, height: int, width: int) -> VideoGrid:
-        """Return the patches of each frame; any number of frames will do."""
+        """Return the patches of each frame. Any number of frames will do, without embeddings of frames; with some, so
+        many, or one, to which each of them is added: it becomes as many.
+        """
+        if self.frame_embedding is not None:
+            most = self.frame_embedding.shape[1]
+            if frames not in (1, most):
+                raise ConfigError(
+                    f"the encoder has embeddings for clips of {most} frames (encoder.frame_embeddings), and a clip has "
+                    f"{frames}; take media.frames={most}"
+                )
+            frames = most
         return VideoGrid(frames, self.side, self.side)
 
     def positions(self, frames: int, device: torch.device) -> Tensor:
@@ -92,7 +110,10 @@ class Umt(nn.Module):
 
     def forward(self, pixels_BTCYX: Tensor) -> Tensor:
         """Return ``features_BTHWD``."""
-        return self.vision_layernorm(self._run(pixels_BTCYX)).unflatten(1, (-1, self.side, self.side))
+        tokens_BND = self._run(pixels_BTCYX)
+        if self.frame_embedding is not None:
+            tokens_BND = (tokens_BND.unflatten(1, (-1, self.side**2)) + self.frame_embedding).flatten(1, 2)
+        return self.vision_layernorm(tokens_BND).unflatten(1, (-1, self.side, self.side))
 
     def intermediates(self, pixels_BTCYX: Tensor) -> dict[str, Tensor]:
         """Return ``umt_bTLC``, what comes before ``vision_layernorm``, a row for each frame."""

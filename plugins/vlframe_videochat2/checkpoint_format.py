@@ -39,6 +39,7 @@ SYSTEM = "VideoChat2"
 FILE = re.compile(r"videochat2.*|umt_l16_qformer.*", re.IGNORECASE)
 HD = re.compile(r"(?:^|[-_])hd(?:[-_]|$)", re.IGNORECASE)
 INSIDE = ("model", "module")  # keys of the official training, without and with DeepSpeed
+FIRST = "umt_l16_qformer.pth"  # what the first stage trains; flat
 TRAINED, LANGUAGE, SIZES = "videochat2.pth", "language_model", "sizes.json"
 EXTRA_QUERIES = 64
 NEEDED = (
@@ -107,6 +108,8 @@ class Format:
             table, record = NameTable(names(family)), request.record
             state = {name: request.tensors[table.canonical(name) or name].clone() for name in record["names"]}
             torch.save({record["inside"]: state} if record["inside"] else state, folder / record["file"])
+        elif request.config["connector"].get("alignment") is not None:
+            torch.save(_of_the_first_stage(request.tensors, family), folder / FIRST)
         else:
             own = {
                 name: value.clone()
@@ -122,6 +125,16 @@ class Format:
 
     def verify(self, recording: Path) -> Iterator[Comparison]:
         return replay.verify(recording)
+
+
+def _of_the_first_stage(tensors: Mapping[str, torch.Tensor], family: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of the first stage, which has neither further queries nor a projection; words and their bias
+    have second names in it.
+    """
+    later = (f"{family}_proj.", f"{family}_model.", "extra_query_tokens")
+    found = {name: value.clone() for name, value in tensors.items() if not name.startswith(later)}
+    again = {"weight": "qformer.bert.embeddings.word_embeddings.weight", "bias": "qformer.cls.predictions.bias"}
+    return found | {f"qformer.cls.predictions.decoder.{name}": found[first].clone() for name, first in again.items()}
 
 
 def begun(layers: TensorLayers, family: str, width: int) -> dict[str, torch.Tensor]:

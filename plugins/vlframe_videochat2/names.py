@@ -44,6 +44,16 @@ CONNECTOR = {
     f"{BERT}.attention.self.{{rest:path}}": f"{QFORMER}.attention.attention.{{rest:path}}",
     f"{BERT}.crossattention.self.{{rest:path}}": f"{QFORMER}.crossattention.attention.{{rest:path}}",
 }
+HEADS = {
+    "vision_proj.{w}": "heads.vision_proj.{w}",
+    "text_proj.{w}": "heads.text_proj.{w}",
+    "itm_head.{w}": "heads.itm_head.{w}",
+    "temp": "heads.temperature",
+    "qformer.cls.predictions.transform.dense.{w}": "heads.word_dense.{w}",
+    "qformer.cls.predictions.transform.LayerNorm.{w}": "heads.word_norm.{w}",
+    "qformer.cls.predictions.bias": "heads.word_bias",
+}
+TIED = ("qformer.cls.predictions.decoder.{w}",)  # the embeddings of words, and the bias above, once more
 MATRICES = ("lora_A.default.weight", "lora_B.default.weight")
 # What the first stage, which aligns the Q-Former with texts, has beside it.
 NOT_RUN = (
@@ -51,19 +61,25 @@ NOT_RUN = (
 )  # fmt: skip
 
 
-def names(family: str) -> TensorNames:
-    """The table of one of the three models. A file of it has low-rank adapters of its language model, and no more."""
+def names(family: str, *, first_stage: bool = False) -> TensorNames:
+    """The table of one of the three models. A file of it has low-rank adapters of its language model, and no more.
+    ``first_stage``: with what only that stage has, which later ones do not run.
+    """
+    first = {"vision_temp_embed": ("encoder", "frame_embedding")} | {
+        key: ("connector", to) for key, to in HEADS.items()
+    }
     adapted = f"{family}_model.base_model.model.{{place:path}}"
     return TensorNames(
         routes=(
             *(Route(theirs, "encoder", ours) for theirs, ours in ENCODER.items()),
             *(Route(theirs, "connector", ours) for theirs, ours in CONNECTOR.items()),
+            *(Route(theirs, part, ours) for theirs, (part, ours) in first.items() if first_stage),
             Route(f"{family}_proj.{{w}}", "connector", "projection.{w}"),
             *(Route(f"{adapted}.{tail}", "llm", f"lm.{{place:path}}.{tail}") for tail in MATRICES),
             Route(f"{family}_model.{{rest:path}}", "llm", "lm.{rest:path}"),
         ),
         fused=(QKV,),
-        unused=NOT_RUN,
+        unused=TIED if first_stage else NOT_RUN,
         buffers=("qformer.bert.embeddings.position_ids", f"{family}_model.{{rest:path}}.rotary_emb.inv_freq"),
         wrappers=("module.",),
     )  # fmt: skip
@@ -80,4 +96,5 @@ def family_of(model_type: str) -> str:
 
 def names_of(config: Mapping[str, Any]) -> TensorNames:
     """The table by a run's config."""
-    return names(family_of(str(config["llm"]["architecture"].get("model_type"))))
+    family = family_of(str(config["llm"]["architecture"].get("model_type")))
+    return names(family, first_stage=config["connector"].get("alignment") is not None)

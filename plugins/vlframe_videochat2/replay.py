@@ -55,7 +55,7 @@ def whole(model: Any, config: dict[str, Any], recorded: Tensors) -> Tensors:
         **{name: encoder.positions(frames, torch.device("cpu"))[None] for name, frames in tables.items()},
         **{f"out/{name}": value for name, value in encoder.intermediates(pixels_BTCYX).items()},
         "out/vision_layernorm": features_BTHWD.flatten(1, 3),
-        "out/qformer_all": connector.read(features_BTHWD, ids_BI),
+        "out/qformer_all": connector.output(features_BTHWD, ids_BI),
         "out/inputs_llama": connector(features_BTHWD, ids_BI),
         "out/inputs_llama_no_text": connector(features_BTHWD),
         "out/inputs_llama_single_frame_image_path": connector(encoder(pixels_BTCYX[:, :1]), ids_BI),

@@ -11,7 +11,8 @@ FLOORS = (
     ("errors", "paths", "table"),
     *[(room,) for room in (
         "machine", "contracts", "config", "registry", "media", "model", "weights", "data", "runs", "datacheck",
-        "inference", "conversion", "composer", "distributed", "evaluation", "testing", "training", "studies", "serving",
+        "inference", "conversion", "composer", "distributed", "evaluation", "testing", "training", "studies", "reports",
+        "serving",
         "commands", "__init__", "cli", "__main__",
     )],
 )  # fmt: skip

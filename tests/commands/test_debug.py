@@ -17,7 +17,7 @@ def test_a_run_for_trying_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.chdir(tmp_path)
     file = manifest(tmp_path)
     debug = ["debug.steps=1", "debug.samples=2", "debug.questions=3", "debug.profiler=true"]
-    asked = ["benchmark=exact_match_file", f"benchmark.dataset.path={file}", "objective=n_asked"]
+    asked = ["benchmark=exact_match_file", f"benchmark.dataset.path={file}", "optimized_metric=n_asked"]
     value = run_jobs(*TRAIN, parse("train", training(file, *debug, *asked, "stages.main.weight_decay=0.1")))
     run = only_run(tmp_path)
     assert value == 3.0 == json.loads((run / "metrics.json").read_text())["n_asked"]

@@ -1,4 +1,4 @@
-"""What ``train`` returns: the objective of a sweeper."""
+"""What ``train`` returns: the metric that a sweeper optimizes."""
 
 import json
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlframe.commands.train import objective, train
+from vlframe.commands.train import optimized_metric, train
 from vlframe.config.schema import RunConfig
 from vlframe.errors import ConfigError
 from vlframe.evaluation.scores import Estimate, Evaluation, Scores, Tallies, Tally
@@ -29,25 +29,25 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_a_score_or_the_last_loss(folder: RunFolder) -> None:
     config = RunConfig()
-    assert objective(config, folder) == 1.25
-    assert objective(replace(config, benchmark=QUIZ), folder) == 0.75
-    assert objective(replace(config, benchmark=QUIZ, objective="f1/colour"), folder) == 0.5
-    assert objective(replace(config, benchmark=QUIZ, objective="loss"), folder) == 1.25
+    assert optimized_metric(config, folder) == 1.25
+    assert optimized_metric(replace(config, benchmark=QUIZ), folder) == 0.75
+    assert optimized_metric(replace(config, benchmark=QUIZ, optimized_metric="f1/colour"), folder) == 0.5
+    assert optimized_metric(replace(config, benchmark=QUIZ, optimized_metric="loss"), folder) == 1.25
 
 
 def test_one_that_is_not_there_is_said(folder: RunFolder) -> None:
-    config = RunConfig(benchmark=QUIZ, objective="cider")
+    config = RunConfig(benchmark=QUIZ, optimized_metric="cider")
     with pytest.raises(
-        ConfigError, match=r"objective is 'cider'.*its scores are f1/colour, .*f1, f1_low, f1_high, exact"
+        ConfigError, match=r"optimized_metric is 'cider'.*its scores are f1/colour, .*f1, f1_low, f1_high, exact"
     ):
-        objective(config, folder)
+        optimized_metric(config, folder)
     folder.metrics_json.unlink()
     folder.scores.unlink()
     with pytest.raises(ConfigError, match="stopped before the evaluation"):
-        objective(config, folder)
-    assert objective(replace(config, objective=None), folder) is None
+        optimized_metric(config, folder)
+    assert optimized_metric(replace(config, optimized_metric=None), folder) is None
 
 
 def test_a_score_without_a_benchmark_is_refused_before_training(registry) -> None:
-    with pytest.raises(ConfigError, match=r"objective is 'accuracy', a score.*choose a benchmark"):
-        train(RunConfig(objective="accuracy"), registry)
+    with pytest.raises(ConfigError, match=r"optimized_metric is 'accuracy', a score.*choose a benchmark"):
+        train(RunConfig(optimized_metric="accuracy"), registry)

@@ -63,7 +63,9 @@ def test_a_sweeper_hears_the_loss_and_the_failure(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     short = ["stages.main.steps=3", "stages.main.max_grad_norm=0", "trainer.accelerator=cpu"]
-    words = training(manifest(tmp_path), *short, "-m", asking, "stages.main.lr=interval(1e-3,1)", "objective=loss")
+    words = training(
+        manifest(tmp_path), *short, "-m", asking, "stages.main.lr=interval(1e-3,1)", "optimized_metric=loss"
+    )
     assert main(["train", *words]) == 2  # that of the job that failed
     said = capsys.readouterr()
     assert "job 1: stages.main.lr=1e-3\n" in said.out and "stages.main.lr=1e30: " in said.err

@@ -46,7 +46,7 @@ def test_scores_come_back_from_json_and_flatten_to_finite_numbers(
 ) -> None:
     item = Evaluation(several, next(iter(several)) if one_is_main else None)
     again = Evaluation.from_tree(json.loads(json.dumps(item.tree(), allow_nan=False)))
-    assert again.tree() == item.tree() and again.flat() == item.flat() and again.objective == item.objective
+    assert again.tree() == item.tree() and again.flat() == item.flat() and again.primary_metric == item.primary_metric
     assert repr(again) == repr(item)  # NaN is not equal to itself
     assert all(math.isfinite(value) for value in item.flat().values())
     json.dumps(item.flat(), allow_nan=False)
@@ -142,5 +142,5 @@ def test_keys_of_several_benchmarks_do_not_meet() -> None:
     item = Evaluation({"quiz": one, "exam": one}, "quiz")
     flat = item.flat()
     assert flat["accuracy/colour"] == flat["exam/accuracy/colour"] == 0.75 and flat["exam/quarantined/media"] == 1
-    assert (item.objective, Evaluation({"exam": one}).objective) == ("accuracy", "exam/accuracy")
+    assert (item.primary_metric, Evaluation({"exam": one}).primary_metric) == ("accuracy", "exam/accuracy")
     assert len(flat) == 2 * len(one.flat())

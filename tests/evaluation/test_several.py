@@ -123,7 +123,7 @@ def test_what_a_model_is_asked_is_not_what_the_benchmark_judges(run: Path, regis
         ("system", "Be brief."), ("user", "<video>\nwhat? Now!"),
     ]  # fmt: skip
     assert [turn.text for turn in question.sample.turns] == ["<video>\nwhat?"]
-    assert [item.objective for item in opened.values()] == ["accuracy", "few/accuracy", "open/token_f1"]
+    assert [item.primary_metric for item in opened.values()] == ["accuracy", "few/accuracy", "open/token_f1"]
     assert opened["few"].pipeline.model is pipeline.model and opened["open"].pipeline is pipeline
     timeline = opened["few"].pipeline.prepared([question.asked], answers=False).timelines(question.asked)[0]
     assert timeline.shape is not None and timeline.shape[0] == 2

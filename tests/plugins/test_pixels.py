@@ -235,6 +235,7 @@ def test_nearest_needs_squares() -> None:
 # --- the middle of frames ---
 
 OTHERS = {"training_mean": [0.25, 0.5, 0.75], "training_std": [0.5, 0.25, 0.125]}
+STILL: dict[str, Any] = {"training_area": None, "mirror": 0.0}
 
 
 @given(height=SIDES, width=SIDES)
@@ -242,7 +243,7 @@ OTHERS = {"training_mean": [0.25, 0.5, 0.75], "training_std": [0.5, 0.25, 0.125]
 def test_the_middle_is_where_torchvision_cuts_it(height: int, width: int) -> None:
     clip = noise(1, height, width)
     picture = center_crop(resize(Image.fromarray(clip[0]), [16], InterpolationMode.BILINEAR), [16, 16])
-    found = CentreCrop(own=SQUARE, training_mean=None, training_std=None).prepare(clip)
+    found = CentreCrop(own=SQUARE, training_mean=None, training_std=None, **STILL).prepare(clip)
     assert np.array_equal(found[0].permute(1, 2, 0).numpy(), np.asarray(picture))
 
 
@@ -266,4 +267,4 @@ def test_a_branch_is_trained_in_its_own_colours(registry) -> None:
 @pytest.mark.parametrize("changes", [{"training_mean": [0.5]}, {"training_std": [0.5, 0.0, 0.5]}, {"own": ANY_SIZE}])
 def test_a_middle_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"three numbers|fixed square size"):
-        CentreCrop(**({"own": SQUARE, **OTHERS} | changes))
+        CentreCrop(**({"own": SQUARE, **OTHERS, **STILL} | changes))

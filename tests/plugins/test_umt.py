@@ -27,7 +27,7 @@ def recorded(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def build(**changes: Any) -> Umt:
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    more = {"image_size": 28, "patch_size": 14, "colours": "clip", "resize": "crop"}
+    more = {"image_size": 28, "patch_size": 14, "colours": "clip", "resize": "crop", "frame_embeddings": 0}
     torch.manual_seed(0)
     return Umt(**(sizes | more | changes)).eval()
 
@@ -45,7 +45,7 @@ def test_features_are_those_of_the_official_code() -> None:
     pixels_BTCYX = encoder.pixels.normalise(frames_BTCYX)
     with torch.no_grad():
         inside, features = encoder.intermediates(pixels_BTCYX)["umt_bTLC"], encoder(pixels_BTCYX)
-    torch.testing.assert_close(inside, recording["out/umt_bTLC"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside, recording["out/umt_bTLC"], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features.flatten(1, 3), recording["out/vision_layernorm"], atol=1e-5, rtol=0)
 
 

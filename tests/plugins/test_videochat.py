@@ -27,11 +27,13 @@ from vlframe import PLACEHOLDERS, ConfigError, DataError, Media, Sample, SquareP
 from vlframe import WeightsError as Wrong
 from vlframe.composer.compose import compose
 from vlframe.conversion.verify import verify
+from vlframe.model.assemble import compose_on_meta, typical_tokens
 
 PRIOR = Path(__file__).parents[1] / "recordings" / "prior"
 RECORDING = PRIOR / "videochat1.safetensors"
 ALL = Path(os.environ.get("VLFRAME_PRIOR_RECORDINGS", "../shared/goldens/prior"))
 MORE = sorted(ALL.glob("videochat1_*.safetensors"))
+CENTRE: dict[str, Any] = {"training_mean": None, "training_std": None, "training_area": None, "mirror": 0.0}
 
 
 @pytest.mark.parametrize("recording", [RECORDING, *MORE], ids=lambda path: path.stem)
@@ -96,7 +98,7 @@ def test_frames_are_cropped_as_recorded() -> None:
     recorded = load_file(PRIOR / "image_transforms.safetensors")
     size = json.loads((PRIOR / "image_transforms.json").read_text())["config"]["size"]
     own = SquarePixels(size, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-    front_end = CentreCrop(own=own, **sizes.COLOURS)
+    front_end = CentreCrop(own=own, training_area=None, mirror=0.0, **sizes.COLOURS)
     for number in range(2):
         frames_TCYX = front_end.prepare(recorded[f"in/frames{number}_thwc"].numpy())
         theirs = recorded[f"out/videochat_eval{number}"].unflatten(0, (-1, 3))
@@ -107,7 +109,7 @@ def test_frames_are_cropped_as_recorded() -> None:
 def test_pictures_of_questions_are_squashed(tmp_path: Path, crop: bool) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)).save(tmp_path / "a.png")
     own = SquarePixels(16, (0.5,) * 3, (0.5,) * 3, "bicubic", "crop")
-    front_end = CentreCrop(own=own, training_mean=None, training_std=None) if crop else own
+    front_end = CentreCrop(own=own, **CENTRE) if crop else own
     timeline = Timeline(Media("image", tmp_path / "a.png"), layout=front_end.layout(30, 50))
     source: Any = SimpleNamespace(front_end=front_end, reader=None, training=False)
     squashed = np.asarray(Image.open(tmp_path / "a.png").resize((16, 16), Image.Resampling.BICUBIC))
@@ -525,3 +527,14 @@ def test_the_twin_learns_through_both_stages(tmp_path: Path, registry) -> None:
     held = set(saved(tmp_path / "official" / "videochat.pth"))
     starts = ("visual_encoder.gmhra", "ln_vision.", "extra_query_tokens", "llama_proj.")
     assert held and all(name.startswith(starts) for name in held) and "llama_proj.weight" in held
+
+
+@pytest.mark.parametrize("model", ["videochat_7b", "videochat_13b"])
+def test_a_plan_has_the_official_counts(registry, model: str) -> None:
+    """96 tokens of a clip of 8 frames and of an image; LLaMA-7B's and 13B's parameters."""
+    config = compose("train", [f"model={model}"], registry)
+    composition = compose_on_meta(config, registry)
+    for frames, kind in ((8, "video"), (1, "image")):
+        assert typical_tokens(composition.budget, kind, frames) == 96
+    billions = composition.parameters["llm"] / 1e9
+    assert billions == pytest.approx(6.74 if model.endswith("7b") else 13.02, abs=0.01)

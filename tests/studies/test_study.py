@@ -30,7 +30,7 @@ def test_cells_are_the_product_of_axes_or_go_together_or_stand_alone(tmp_path: P
     found = study(tmp_path)
     assert labels(found) == ["a 4f", "a 8", "b 4f", "b 8"] and found.baseline.label == "a 4f" and found.runs == 4
     last = found.cells[-1]
-    assert last.words == ("experiment=quickstart", "connector=pool", "connector.frames=2", "media.frames=8")
+    assert last.words[2:] == ("experiment=quickstart", "connector=pool", "connector.frames=2", "media.frames=8")
     assert last.axes == {"connector": "b", "frames": "8"}
     assert labels(study(tmp_path, combine="zip")) == ["a 4f", "b 8"]
     assert labels(study(tmp_path, combine="list", baseline="8")) == ["a", "b", "4f", "8"]
@@ -62,8 +62,8 @@ def test_references_are_for_the_runs_config(tmp_path: Path) -> None:
 
 
 def test_benchmarks_are_words(tmp_path: Path) -> None:
-    assert study(tmp_path, benchmarks=["a"]).cells[0].words[1] == "benchmark=a"
-    assert study(tmp_path, benchmarks=["a", "b"]).cells[0].words[1] == "benchmark=[a,b]"
+    assert study(tmp_path, benchmarks=["a"]).cells[0].words[3] == "benchmark=a"
+    assert study(tmp_path, benchmarks=["a", "b"]).cells[0].words[3] == "benchmark=[a,b]"
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,15 @@ def test_a_sweep_of_wandb_runs_cells_through_the_ledger(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert sweep["method"] == "grid" and sweep["metric"] == {"name": "eval/accuracy", "goal": "maximize"}
     assert "metric" not in yaml.safe_load(wandb_sweep(study(tmp_path)))
+
+
+def test_what_scores_use_is_measured_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    def words(**more: object) -> tuple[str, ...]:
+        return tuple(word for word in study(tmp_path, **more).cells[0].words if word.startswith("evaluation."))
+
+    orders = "evaluation.controls=[one_frame,shuffled,reversed,no_sound,rotated_options]"
+    assert words() == ("evaluation.blind=true", orders)
+    assert words(controls=["shuffled"]) == ("evaluation.controls=[shuffled]",) and words(controls=[]) == ()
+    assert words(base=["evaluation.blind=false"]) == (orders, "evaluation.blind=false"), "what the base says holds"
+    with pytest.raises(ConfigError, match=r"controls.* is 'upside_down'; it can be blind, one_frame"):
+        words(controls=["upside_down"])

@@ -233,7 +233,7 @@ def test_cells_that_do_not_compose_or_are_the_same_are_named(
 @pytest.mark.parametrize(
     ("words", "piece"),
     [
-        (["walk", "study.yaml"], "vlframe study does plan, run, show, wandb-sweep, and not 'walk'"),
+        (["walk", "study.yaml"], "vlframe study does plan, run, show, report, wandb-sweep, and not 'walk'"),
         (["run"], "takes one file, like study.yaml, and there are 0"),
         (["run", "study.yaml", "--again"], "has no option --again; it has --fail-fast, --retry"),
         (["plan", "study.yaml", "--retry"], "has no option --retry; it has none"),

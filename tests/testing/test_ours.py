@@ -10,7 +10,7 @@ from helpers.refusals import questions
 from vlframe import testing
 from vlframe.composer.compose import compose
 from vlframe.registry.registry import Registry
-from vlframe.testing import check_benchmark, check_dataset, check_plugin
+from vlframe.testing import check_benchmark, check_dataset, check_objective, check_plugin
 
 CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in (
     "encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader",
@@ -23,7 +23,7 @@ OURS = {
     "connector": [
         "linear", "mlp", "pool_tiny", "qformer_tiny", "stc_tiny", "stc_v35_tiny", "stp_tiny", "spatial_conv",
         "spatial_pool", "video_qformer_tiny", "audio_qformer_frames_tiny", "qformer_extra_tiny", "mean_pools",
-        "abstractor_tiny", "qformer_instruct_tiny",
+        "abstractor_tiny", "qformer_instruct_tiny", "qformer_instruct_blip2_tiny",
     ],
     "audio_encoder": ["beats_tiny", "imagebind_audio_tiny", "whisper_micro"],
     "audio_connector": ["audio_qformer_tiny", "linear", "mlp"],
@@ -42,6 +42,14 @@ def test_the_list_of_ours_is_whole(registry: Registry) -> None:
     for kind, options in OURS.items():
         named = {getattr(compose("train", [f"{kind}={option}"], registry), kind)["name"] for option in options}
         assert named == set(registry.names(kind))
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [("language_modelling", ()), ("blip2_alignment", ("connector=qformer_instruct_blip2_tiny",))],
+)
+def test_our_objectives(name: str, run: tuple[str, ...]) -> None:
+    check_objective(name, run=run)
 
 
 def test_our_plugins_and_presets_are_sound() -> None:

@@ -92,7 +92,15 @@ def test_a_term_is_its_sum_over_the_supervised_tokens_of_the_step(file: Path) ->
     plain = pipeline.model(batch)
     by_hand = 0.25 * sum(out.square().sum() for out in kept)
     module = StageModule(
-        pipeline.model, config.stages["main"], name="main", number=0, steps=1, first_step=0, quarantine=None, share=None
+        pipeline.model,
+        config.stages["main"],
+        objective=registry.build("objective", config.objective),
+        name="main",
+        number=0,
+        steps=1,
+        first_step=0,
+        quarantine=None,
+        share=None,
     )
     module._trainer = type("Alone", (), {"strategy": None})()  # no strategy, so no shards
     loss, terms = module.loss_of(batch)

@@ -72,7 +72,8 @@ def describe(composition: MetaComposition, config: RunConfig, registry: Registry
         for name, count in composition.parameters.items()
     ]  # fmt: skip
     total = sum(composition.parameters.values())
-    lines = [render(parts), f"{total:,} parameters", *_download_line(composition, config)]
+    absent = [] if "llm" in composition.parameters else ["llm: not loaded: no objective of the stages uses it"]
+    lines = [render(parts), f"{total:,} parameters", *absent, *_download_line(composition, config)]
     lines += [_video_line(composition), *_frame_lines(composition, config, registry), _image_line(composition)]
     lines += _size_lines(composition)
     if "audio" in budget.branches:

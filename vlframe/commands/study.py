@@ -14,6 +14,7 @@ from vlframe.errors import ConfigError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
+    from vlframe.reports.report import Limits
     from vlframe.studies.resolved import Planned
     from vlframe.studies.results import StudyResults
     from vlframe.studies.study import Study
@@ -22,9 +23,10 @@ USAGE = (
     ("study plan study.yaml", "the cells of a study: do they fit, tokens, parameters, predicted cost"),
     ("study run study.yaml", "run what is not done; the same command again goes on"),
     ("study show study.yaml", "scores, differences to the baseline with verdicts"),
+    ("study report study.yaml", "tables, figures, and a page with clips beside answers, which opens offline"),
 )
 HELP = """\
-vlframe study plan|run|show|wandb-sweep <study.yaml> [key=value …]
+vlframe study plan|run|show|report|wandb-sweep <study.yaml> [key=value …]
 
   vlframe study plan study.yaml device=h100        do the cells fit; tokens, parameters, predicted cost; format=json
   vlframe study run study.yaml                     every cell with every seed; again: go on. In several shells, or on
@@ -34,15 +36,20 @@ vlframe study plan|run|show|wandb-sweep <study.yaml> [key=value …]
   vlframe study run study.yaml 'cell=large 8f' seed=1       this cell alone
   vlframe study run study.yaml hydra/launcher=joblib hydra.launcher.n_jobs=2
   vlframe study show study.yaml format=table|markdown|csv|json
+  vlframe study report study.yaml                  report/ in its folder: README.md, table.csv, table.tex, figures,
+                                                   index.html; at most questions=200 with media_mb=64 of clips
   vlframe study wandb-sweep study.yaml             the YAML of a sweep whose agents run the cells
 
 Keys of runs that change nothing that is computed (trainer.accelerator, loader.workers, logger, …) may be given to
 run and plan. plugins.paths=[…] names plugins in single files. The keys of the file are in docs/studies.md. Exit code:
 0, or 2 if something is not done.
 """
-ACTIONS = ("plan", "run", "show", "wandb-sweep")
+ACTIONS = ("plan", "run", "show", "report", "wandb-sweep")
 FORMATS = ("table", "markdown", "csv", "json")
-OWN = {"plan": ("device", "format"), "run": ("cell", "seed"), "show": ("format",), "wandb-sweep": ()}
+OWN = {
+    "plan": ("device", "format"), "run": ("cell", "seed"), "show": ("format",), "report": ("questions", "media_mb"),
+    "wandb-sweep": (),
+}  # fmt: skip
 FLAGS = {"run": ("--fail-fast", "--retry")}
 
 
@@ -72,6 +79,7 @@ def main(words: list[str]) -> int:
 
         print(wandb_sweep(study), end="")
         return 0
+    limits = _limits(asked.own) if asked.action == "report" else None
     from vlframe.composer.command_line import parse
     from vlframe.composer.offer import open_registry
     from vlframe.studies.resolved import resolved
@@ -83,6 +91,11 @@ def main(words: list[str]) -> int:
         print(plan_text(study, planned, registry, asked.own))
     elif asked.action == "show":
         print(results_text(study, planned, asked.own.get("format", "table")))
+    elif limits is not None:
+        from vlframe.reports.report import write_report
+
+        folder = write_report(study, planned, limits)
+        print(f"{folder / 'index.html'}\nbeside it: {', '.join(sorted(item.name for item in folder.iterdir()))}")
     else:
         _run(study, planned, registry, asked, line.plugin_paths)
     return 0
@@ -135,6 +148,18 @@ def _run(
     return results
 
 
+def _limits(own: dict[str, str]) -> Limits:
+    """What the page may take along. ConfigError: a library that draws is missing, or a value is no number."""
+    from vlframe.reports.needs import need_libraries
+    from vlframe.reports.report import Limits
+
+    need_libraries()
+    for name, value in own.items():
+        if not value.isdigit():
+            raise ConfigError(f"{name} is {value!r}; it is a number, like {name}={getattr(Limits, name)}")
+    return Limits(**{name: int(value) for name, value in own.items()})
+
+
 def _chosen(study: Study, planned: Sequence[Planned], own: dict[str, str]) -> list[Planned]:
     """The cells and seeds that ``cell=`` and ``seed=`` name."""
     labels, seeds = [cell.label for cell in study.cells], [str(seed) for seed in study.config.seeds]
@@ -168,7 +193,7 @@ def _asked(words: Sequence[str]) -> Asked:
     more = [word for word, key in keys.items() if key not in own and word not in (*launcher, *plugins)]
     for word in more:
         key = keys[word]
-        if key.startswith("hydra") or action in ("show", "wandb-sweep") or counts(key.partition("@")[0]):
+        if key.startswith("hydra") or action in ("show", "report", "wandb-sweep") or counts(key.partition("@")[0]):
             raise ConfigError(
                 f"{word!r} cannot be given to vlframe study {action}: it would change what is computed, or is no key "
                 f"of it; put it into the file (base:, or an axis)"

@@ -34,45 +34,49 @@ def main(words: list[str]) -> int:
 
 
 def train(config: RunConfig, registry: Registry) -> float | None:
-    """Train, evaluate, and return the objective; None if a run that stopped early has none."""
+    """Train, evaluate, and return the optimized metric; None if a run that stopped early has none."""
     from vlframe.config.asking import benchmarks_of
     from vlframe.training.run import train as train_run
 
-    if config.objective not in (None, LOSS) and not benchmarks_of(config):
+    if config.optimized_metric not in (None, LOSS) and not benchmarks_of(config):
         raise ConfigError(
-            f"objective is {config.objective!r}, a score, and the run has no benchmark to give one; choose a "
-            f"benchmark, or objective={LOSS}"
+            f"optimized_metric is {config.optimized_metric!r}, a score, and the run has no benchmark to give one; "
+            f"choose a benchmark, or optimized_metric={LOSS}"
         )
-    return objective(config, train_run(config, registry))
+    return optimized_metric(config, train_run(config, registry))
 
 
-def objective(config: RunConfig, folder: RunFolder) -> float | None:
-    """Return the score that ``objective`` names, or the last training loss.
+def optimized_metric(config: RunConfig, folder: RunFolder) -> float | None:
+    """Return the score that ``optimized_metric`` names, or the last training loss.
 
     ConfigError: the evaluation has no such score, or the run did not get that far.
     """
     from vlframe.config.asking import benchmarks_of
 
-    if config.objective == LOSS or (config.objective is None and not benchmarks_of(config)):
+    if config.optimized_metric == LOSS or (config.optimized_metric is None and not benchmarks_of(config)):
         return _last_loss(folder)
     scores = json.loads(folder.metrics_json.read_text()) if folder.metrics_json.is_file() else {}
-    name = config.objective or _primary(folder)
+    name = config.optimized_metric or _primary(folder)
     value = scores.get(name)
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
-    if config.objective is None:
+    if config.optimized_metric is None:
         return None
     if name in scores:
-        raise ConfigError(f"objective is {name!r}, and its value in this run is {value}, which no sweeper can compare")
+        raise ConfigError(
+            f"optimized_metric is {name!r}, and its value in this run is {value}, which no sweeper can compare"
+        )
     found = f"its scores are {', '.join(scores)}" if scores else f"it stopped before the evaluation ({folder.path})"
-    raise ConfigError(f"objective is {name!r}, which this run does not have; {found}")
+    raise ConfigError(f"optimized_metric is {name!r}, which this run does not have; {found}")
 
 
 def _primary(folder: RunFolder) -> str:
     """Return the key of the primary metric of the run's first benchmark; "" before there are scores."""
     from vlframe.evaluation.scores import Evaluation
 
-    return Evaluation.from_tree(json.loads(folder.scores.read_text())).objective if folder.scores.is_file() else ""
+    if not folder.scores.is_file():
+        return ""
+    return Evaluation.from_tree(json.loads(folder.scores.read_text())).primary_metric
 
 
 def _last_loss(folder: RunFolder) -> float | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from vlframe.config.controls import CONTROLS
 from vlframe.config.debug import DebugConfig
 from vlframe.config.fields import MISSING, key, keys_of
 from vlframe.config.parts import MODES, LoraConfig, PartConfig, modes_of_roles, narrows_nothing  # noqa: F401 (by name)
@@ -81,6 +82,7 @@ class StageConfig:
     """One stage of a run: what is trained, how, and on which data. A run is an ordered mapping of stages."""
 
     data: Any = key(None, "a data set; null = the run's `dataset`", component="dataset")
+    objective: Any = key(None, "what is minimised; null = the run's `objective`", component="objective")
     steps: int | None = key(None, "optimizer steps; give this or `epochs`", at_least=1)
     epochs: float | None = key(None, "passes over the data; give this or `steps`", above=0)
     batch_size: int = key(8, "samples per device and micro-batch", at_least=1)
@@ -178,6 +180,13 @@ class EvaluationConfig:
     blind: bool = key(
         False, "ask every question once more without media: what is answered then, and how much of it is right"
     )
+    controls: tuple[str, ...] = key(
+        (),
+        "ask again with something taken away, to see whether the score uses it: frames in another order, no sound, "
+        "options that change places; see also `blind`",
+        choices=CONTROLS,
+        items=True,
+    )
     media_in_tables: int = key(16, "predictions that are logged with their media", at_least=0)
     every: int | None = key(
         None, "optimizer steps of a stage between evaluations in training; null = only at the end", at_least=1
@@ -240,7 +249,7 @@ class RunConfig:
     resume_changes: str = key(
         "refuse", "changes to a resumed run that alter what it computes", choices=("refuse", "allow")
     )
-    objective: str | None = key(
+    optimized_metric: str | None = key(
         None,
         "the score that `train` returns to a sweeper, or `loss`; null = the first benchmark's own, or loss without one",
     )
@@ -253,6 +262,7 @@ class RunConfig:
     llm: Any = _component("llm", "the language model", part=True)
     reader: Any = _component("reader", "what opens media files")
     dataset: Any = _component("dataset", "the data of stages that name none themselves")
+    objective: Any = _component("objective", "what stages minimise that name nothing themselves")
     benchmark: Any = _component("benchmark", "the questions of the evaluation; null = none")
     benchmarks: dict[str, Any] = key(
         dict, "more benchmarks, by names of your own; null = not asked", component="benchmark", items=True

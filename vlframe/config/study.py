@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vlframe.config.controls import CONTROLS
 from vlframe.config.fields import key
 
 
@@ -46,6 +47,13 @@ class StudyConfig:
     benchmarks: tuple[str, ...] = key((), "what every cell is asked; none = the experiment's own")
     metrics: tuple[str, ...] = key(
         (), "what is compared, as in metrics.json; none = the primary metric of the first benchmark"
+    )
+    controls: tuple[str, ...] = key(
+        ("blind", *CONTROLS),
+        "what is taken away from the questions, to see whether scores use it (evaluation.controls, evaluation.blind), "
+        "unless the base or an axis says so itself; [] = nothing",
+        choices=("blind", *CONTROLS),
+        items=True,
     )
     margin: float | None = key(
         None, "differences up to this are as good as none; null = no cell is called equal", above=0

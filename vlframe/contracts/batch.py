@@ -24,8 +24,9 @@ class MediaFile:
     ``tensor`` is uint8 frames_TCYX for video (float32 from front ends that do not round; an image has T = 1; with K
     ``tiles`` the first axis is K * T, tile by tile), float32 features_FM for sound, and whatever the decoder returns
     for other modalities. ``key`` identifies the content: files with the same key are encoded once, however often a
-    batch asks for them. ``seconds_T`` is when each frame is shown, on the file's clock (float32; 0 for an image), for a
-    connector that reads it; None elsewhere.
+    batch asks for them. ``order`` shows the frames of a clip in another order than the file's (None: as they are), each
+    tile by itself, at the same times. ``seconds_T`` is when each frame is shown, on the file's clock (float32; 0 for an
+    image), for a connector that reads it; None elsewhere.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class MediaFile:
     key: Hashable
     tiles: int = 1
     seconds_T: Tensor | None = None
+    order: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class Benchmark(Protocol):
 
     Answers are scored by one of two: ``RightOrWrong.correct``, or ``Graded.metrics`` and ``.judge``. An optional
     ``candidates(sample) -> Sequence[str]`` gives the answers that ``choice=likelihood`` chooses from, if they are not
-    ``sample.options``.
+    ``sample.options``. An optional ``rotated(sample) -> Sample | None`` gives the same question with its options in
+    other places, each moved by one; None: the question names no places, or names them itself.
     """
 
     samples: Sequence[Sample]

@@ -18,7 +18,9 @@ class PixelFrontEnd(Protocol):
     """Turns decoded frames into an encoder's input; owned by the encoder, the same in training and inference.
 
     A front end that replaces the encoder's own may also have ``normalise_to_train``, which replaces ``normalise`` in
-    training: some systems are trained with another mean and std than they are used with.
+    training: some systems are trained with another mean and std than they are used with; and
+    ``prepare_to_train(frames_TYXC, generator)``, which replaces ``prepare`` there, with pictures varied at random. Its
+    NumPy generator, seeded by the run's seed and the sample's position in the run, is the only source of randomness.
     """
 
     def layout(self, height: int, width: int, frames: int = 1) -> PixelLayout:

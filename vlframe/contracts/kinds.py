@@ -43,6 +43,7 @@ _TABLE = (
     Kind("pixels", f"{_CONTRACTS}.front_ends:PixelFrontEnd", ("own",), "pixels"),
     Kind("sampler", f"{_CONTRACTS}.sampler:Sampler", ("frames",), "media.sampler"),
     Kind("reader", f"{_CONTRACTS}.reader:Reader", place="reader"),
+    Kind("objective", f"{_CONTRACTS}.objective:Objective", place="objective"),
     Kind("processor", f"{_CONTRACTS}.processor:Processor", place="processor"),
     Kind("dataset", f"{_CONTRACTS}.sample:Dataset", place="dataset", offered=("moved",)),
     Kind("benchmark", f"{_CONTRACTS}.benchmark:Benchmark", place="benchmark"),

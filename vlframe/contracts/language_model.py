@@ -5,6 +5,7 @@ B batch, S sequence, E embedding, V vocabulary, L supervised positions, G genera
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
 
 
 class Loss(NamedTuple):
-    """A sum over supervised tokens and their number, so that micro-batches and ranks can be weighted exactly."""
+    """A sum over supervised tokens and their number, so that micro-batches and ranks can be weighted exactly.
+
+    An objective other than cross-entropy may count something else, samples for example, and give the ``terms`` of its
+    total by name, which are logged.
+    """
 
     total: Tensor  # scalar
     tokens: int
+    terms: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class TokenizedSample:
 
     ``hidden`` is a token masked from attention wherever it occurs. ``instructions`` has a text for each of ``media``,
     for connectors that read one; empty: the text of the turn that contains the medium. ``first`` is a number that fills
-    the embedding of the first token during training, instead of the token's own.
+    the embedding of the first token during training, instead of the token's own. ``apart``: the media stand beside the
+    text, which has no placeholders.
     """
 
     ids: list[int]
@@ -47,6 +48,7 @@ class TokenizedSample:
     hidden: int | None = None
     instructions: tuple[str, ...] = ()
     first: float | None = None
+    apart: bool = False
 
 
 class Processor(Protocol):

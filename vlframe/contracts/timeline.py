@@ -18,7 +18,8 @@ class Timeline:
     image and for sound). ``height`` and ``width`` are the upright picture's, in pixels (0 for sound); ``layout`` is
     what each frame becomes. ``duration`` is that of the span from ``start`` to ``end``, in seconds (0 for an image).
     ``shape`` is that of the front end's tensor; None if it is known only after decoding (sound). ``note`` tells
-    the user how the frames differ from those asked for.
+    the user how the frames differ from those asked for. ``seed`` is that of a front end that varies pictures in
+    training; None: nothing is random about them.
     """
 
     media: Media
@@ -30,6 +31,7 @@ class Timeline:
     duration: float = 0.0
     shape: tuple[int, ...] | None = None
     note: str = ""
+    seed: tuple[int, ...] | None = None
 
     @property
     def tiles(self) -> int:

@@ -17,6 +17,7 @@ class BranchCounter(Protocol):
 
     front_end: Any
     instruction: TextFrontEnd | None
+    captions: TextFrontEnd | None
     reads_seconds: bool
 
     def tokens(self, kind: str, shape: tuple[int, ...], tiles: int = 1) -> int:
@@ -45,6 +46,10 @@ class TokenBudget:
     def front_end(self, kind: str) -> Any:
         """Return the front end that prepares media of this kind. KeyError if the composition takes none."""
         return self.branches[modality_of(kind).name].front_end
+
+    def captions(self, kind: str) -> TextFrontEnd | None:
+        """Return the connector's front end of captions of such media, for an objective that compares the two."""
+        return self.branches[modality_of(kind).name].captions
 
     @property
     def front_ends(self) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def _as_trained(
     from vlframe.model.adapters import merge_adapters
     from vlframe.weights.parts import distinct_tensors
 
-    pipeline, _ = load_run(str(folder.path), registry, changes, checkpoint)
+    pipeline, _ = load_run(str(folder.path), registry, changes, checkpoint, to_ask=False)
     for module in pipeline.model.parts.values():
         merge_adapters(module)
     theirs = names.split({part: distinct_tensors(module) for part, module in pipeline.model.parts.items()})

@@ -23,6 +23,7 @@ from vlframe.errors import ConfigError, DataError, MediaError, NoAudioTrack, Plu
 
 if TYPE_CHECKING:
     from vlframe.config.schema import MediaConfig, TextConfig
+    from vlframe.contracts.objective import Objective
     from vlframe.contracts.processor import Processor, TokenizedSample
     from vlframe.contracts.sample import Media, Sample
     from vlframe.contracts.timeline import Timeline
@@ -61,8 +62,8 @@ class PreparedSample:
 class PreparedSamples:
     """A map-style dataset of prepared samples. ``answers=False`` stops at the question, for generation.
 
-    A ``processor`` tokenises the samples that it does not leave to vlframe. ``seed`` is the run's, for samplers that
-    are random in training.
+    A ``processor`` tokenises the samples that it does not leave to vlframe, and before it the ``objective`` of a stage.
+    ``seed`` is the run's, for samplers that are random in training.
     """
 
     samples: Sequence[Sample]
@@ -74,6 +75,7 @@ class PreparedSamples:
     text: TextConfig
     answers: bool = True
     processor: Processor | None = None
+    objective: Objective | None = None
     seed: int = 0
 
     def __len__(self) -> int:
@@ -119,12 +121,14 @@ class PreparedSamples:
         if tokenized is not None and tokenized.media != sample.media:
             known = dict(zip(sample.media, timelines, strict=True))
             timelines = [known[item] for item in tokenized.media]
-        fitted = self._fitted(encoded, self._known_counts(sample, timelines), sample)  # before anything is decoded
+        apart = tokenized is not None and tokenized.apart
+        counts = self._known_counts(sample, timelines)
+        fitted = self._fitted(encoded, [] if apart else counts, sample)  # before anything is decoded
         if isinstance(fitted, Quarantined):
             return fitted
         given = tokenized.instructions if tokenized is not None else ()
         media = self._decoded(sample, timelines, given or instructions(sample, [item.media for item in timelines]))
-        if any(timeline.shape is None for timeline in timelines):  # the length of sound is known only now
+        if any(timeline.shape is None for timeline in timelines) and not apart:  # the length of sound is known only now
             fitted = self._fitted(encoded, [item.tokens for item in media], sample)
             if isinstance(fitted, Quarantined):
                 return fitted
@@ -135,6 +139,10 @@ class PreparedSamples:
         return tokenize(sample, self.tokenizer, answers=self.answers, thinking=self.text.thinking)
 
     def _tokenized(self, sample: Sample, timelines: Sequence[Timeline]) -> TokenizedSample | None:
+        if self.objective is not None:
+            own = self.objective.write(sample, self.budget)
+            if own is not None:
+                return own
         if self.processor is None:
             return None
         return self.processor.write(sample, timelines, self.tokenizer, self.budget, training=self.answers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from vlframe.data.collate import Collate
 from vlframe.data.loader import data_loader
 from vlframe.distributed.ranks import of_all_ranks, place
 from vlframe.errors import DataError
+from vlframe.evaluation.controls import BLIND, NO_SOUND, ORDERS, ROTATED, SOUND, in_order, touches
 from vlframe.evaluation.likelihood import (
     Candidate,
     CandidateRows,
@@ -29,6 +30,7 @@ from vlframe.evaluation.likelihood import (
     candidates_of,
     chosen,
 )
+from vlframe.evaluation.sides import CollateSides, SideBySide
 from vlframe.inference.generate import before_stop, with_stops
 from vlframe.inference.pipeline import inference, pick_device
 from vlframe.model.cache import MediaCache
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from vlframe.contracts.benchmark import Metric, Value
     from vlframe.evaluation.questions import Question, Questions
 
+    Ways = Mapping[str, Question]  # by id
+
+PLAIN = ""  # the way in which a question is asked without any control
 CACHED_MEDIA = 64  # media whose tokens are kept; questions are ordered by medium, so few are needed
 
 
@@ -50,6 +55,9 @@ class Reply:
 
     text: str
     candidates: tuple[Candidate, ...] = ()
+
+
+Replies = dict[str, Reply]  # by the question's id
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Prediction:
     benchmark: str = ""
     group: str = ""
     candidates: tuple[Candidate, ...] = ()
+    controls: Mapping[str, Prediction] = field(default_factory=dict)  # the same question with something taken away
 
     def row(self) -> dict[str, Any]:
         sample = self.sample
@@ -78,10 +87,17 @@ class Prediction:
             "answers": list(sample.answers),
             "text": self.text,
             "parsed": self.parsed,
-            "scores": {name: list(value) if isinstance(value, tuple) else value for name, value in self.scores.items()},
+            "scores": self._values(),
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "media": [str(item.path) for item in sample.media],
+            "controls": {
+                name: {"text": item.text, "parsed": item.parsed, "scores": item._values()}
+                for name, item in self.controls.items()
+            },
         }
+
+    def _values(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.scores.items()}
 
 
 @dataclass(frozen=True)
@@ -118,43 +134,80 @@ def categories_quarantined(outcome: Outcome, name: str, quarantine: QuarantineLo
 
 
 def ask(
-    questions: Questions, quarantine: QuarantineLog, *, batch_size: int, withhold: Sequence[str] | None = None
+    questions: Questions,
+    quarantine: QuarantineLog,
+    *,
+    batch_size: int,
+    withhold: Sequence[str] | None = None,
+    controls: Sequence[str] = (),
 ) -> Outcome:
-    """Ask a model every question of a benchmark, in batches. All ranks call this, and get the whole outcome."""
+    """Ask a model every question of a benchmark, in batches; under ``controls`` once more, from the same decoded media.
+    All ranks call this, and get the whole outcome.
+    """
     started = time.perf_counter()
     every = questions.all
     rank, world = place()
     mine = [every[at] for at in shares([question.sample for question in every], world)[rank]]
-    replies: dict[str, Reply] = {}
+    replies: dict[str, Replies] = {PLAIN: {}}
     quarantined: list[Quarantined] = []
     mine_notes, notes = SamplerNotes(), []
     limit = questions.pipeline.config.media.max_bad_share
     # Questions are ordered by path, not shuffled, so the limit counts against all of them.
     mine_bad, bad = (QuarantineLimit(limit, len(every)) for _ in range(2))
-    for batch, answers in _answers(questions, mine, batch_size, withhold):
+    beside_them = 0.0  # seconds of the controls
+    for batch, answers, seconds in _answers(questions, mine, batch_size, withhold, controls):
+        beside_them += seconds
         quarantined += batch.quarantined
         mine_notes.add(batch)
-        replies |= answers
-        met = len(answers) + len(batch.quarantined)
+        _gather(replies, answers)
+        met = len(answers[PLAIN]) + len(batch.quarantined)
         if mine_bad.add(met, len(batch.quarantined)):  # too many even for all ranks together; they learn of it below
             break
     mine_all = (replies, quarantined, (mine_bad.met, mine_bad.bad), mine_notes)
     for theirs, lost, counts, noted in of_all_ranks(mine_all):
-        replies |= theirs
+        _gather(replies, theirs)
         notes.append(noted)
         quarantine.add(lost)
         bad.add(*counts)
     bad.check(quarantine)
-    if not replies:
+    if not replies[PLAIN]:
         raise DataError(
             f"none of the {len(every)} questions of the benchmark could be asked ({quarantine}). {quarantine.summary()}"
             if every
             else "the benchmark has no question"
         )
-    predictions = [_read(item, replies[item.sample.id], questions) for item in every if item.sample.id in replies]
+    predictions = [_judged(item, replies, questions) for item in every if item.sample.id in replies[PLAIN]]
     asked = Counter(question.sample.category for question in every)
     metrics, together = questions.judge.metrics, SamplerNotes.together(notes)
-    return Outcome(predictions, asked, time.perf_counter() - started, metrics, together)
+    return Outcome(predictions, asked, time.perf_counter() - started - beside_them, metrics, together)
+
+
+def beside(seeing: Outcome, blind: Outcome) -> Outcome:
+    """Put the answers without media beside those with them, as another control of the questions that have media."""
+    found = {item.sample.id: item for item in blind.predictions}
+    predictions = [
+        replace(item, controls={BLIND: found[item.sample.id], **item.controls})
+        if item.sample.id in found and touches(BLIND, item.sample)
+        else item
+        for item in seeing.predictions
+    ]
+    return replace(seeing, predictions=predictions)
+
+
+def _gather(replies: dict[str, Replies], more: Mapping[str, Replies]) -> None:
+    for way, found in more.items():
+        replies.setdefault(way, {}).update(found)
+
+
+def _judged(question: Question, replies: Mapping[str, Replies], questions: Questions) -> Prediction:
+    """Judge a reply, and those under controls by their own options."""
+    name = question.sample.id
+    controls = {
+        way: _read(questions.rotated[name] if way == ROTATED else question, found[name], questions)
+        for way, found in replies.items()
+        if way != PLAIN and name in found
+    }
+    return replace(_read(question, replies[PLAIN][name], questions), controls=controls)
 
 
 def shares(samples: Sequence[Sample], world: int) -> list[list[int]]:
@@ -168,50 +221,83 @@ def shares(samples: Sequence[Sample], world: int) -> list[list[int]]:
 
 
 def _answers(
-    questions: Questions, mine: Sequence[Question], batch_size: int, withhold: Sequence[str] | None
-) -> Iterator[tuple[Batch, dict[str, Reply]]]:
-    """Yield each batch with the replies to its questions, by id."""
+    questions: Questions,
+    mine: Sequence[Question],
+    batch_size: int,
+    withhold: Sequence[str] | None,
+    controls: Sequence[str],
+) -> Iterator[tuple[Batch, dict[str, Replies], float]]:
+    """Yield each batch with the replies to its questions, by id, plain and under each control that touches them, and
+    the seconds that the controls took.
+    """
     pipeline = questions.pipeline
     device = pick_device(pipeline)
     pipeline.model.to(device).eval()
-    cache = MediaCache(CACHED_MEDIA)
-    generated = questions.asking.choice == GENERATE
-    loader = (_prompts if generated else _candidates)(questions, mine, batch_size, withhold)
-    texts = {question.sample.id: question.candidates for question in mine}
+    orders = [control for control in controls if control in ORDERS]
+    cache = MediaCache(CACHED_MEDIA * (1 + len(orders)), shared=batch_size if orders else 0)
+    ways = _ways(questions, mine, controls)
+    reply = _written if questions.asking.choice == GENERATE else _chosen
+    clips = {name for name, sample in _by_id(mine) if touches("reversed", sample)}
     with inference(pipeline, device):
-        for batch in loader:
-            if not len(batch):
-                yield batch, {}
-            elif generated:
-                yield batch, _written(questions, batch, cache)
-            else:
-                yield batch, _chosen(questions, batch, cache, texts)
+        for batches in _loader(questions, mine, ways, batch_size, withhold):
+            batch = batches[PLAIN].to(device)
+            answers: dict[str, Replies] = {PLAIN: reply(questions, batch, cache, ways[PLAIN]) if len(batch) else {}}
+            plain_at = time.perf_counter()
+            for control in orders if len(batch) else ():
+                seen = in_order(batch, control)
+                found = reply(questions, seen, cache, ways[PLAIN]) if seen is not None else {}
+                answers[control] = {name: item for name, item in found.items() if name in clips}
+            for way, other in batches.items():
+                if way != PLAIN and len(other):
+                    answers[way] = reply(questions, other, cache, ways[way])
+            yield batch, answers, time.perf_counter() - plain_at
 
 
-def _prompts(
-    questions: Questions, mine: Sequence[Question], batch_size: int, withhold: Sequence[str] | None
+def _by_id(mine: Sequence[Question]) -> list[tuple[str, Sample]]:
+    return [(question.sample.id, question.sample) for question in mine]
+
+
+def _ways(questions: Questions, mine: Sequence[Question], controls: Sequence[str]) -> dict[str, Ways]:
+    """Return the questions as they are asked, and as those controls ask that change their text, by id."""
+    ways: dict[str, Ways] = {PLAIN: {question.sample.id: question for question in mine}}
+    if NO_SOUND in controls:
+        ways[NO_SOUND] = {name: item for name, item in ways[PLAIN].items() if touches(NO_SOUND, item.sample)}
+    if ROTATED in controls:
+        ways[ROTATED] = {name: questions.rotated[name] for name in ways[PLAIN] if name in questions.rotated}
+    return {way: asked for way, asked in ways.items() if asked or way == PLAIN}
+
+
+def _loader(
+    questions: Questions,
+    mine: Sequence[Question],
+    ways: Mapping[str, Ways],
+    batch_size: int,
+    withhold: Sequence[str] | None,
 ) -> DataLoader:
-    pipeline = questions.pipeline
-    rows = pipeline.prepared([question.asked for question in mine], answers=False, withhold=withhold)
-    return data_loader(rows, pipeline.config.loader, batch_size=batch_size, collate_fn=Collate(left=True))
-
-
-def _candidates(
-    questions: Questions, mine: Sequence[Question], batch_size: int, withhold: Sequence[str] | None
-) -> DataLoader:
-    """Return batches of whole questions, of about ``batch_size`` rows."""
-    pipeline = questions.pipeline
-    prepared = pipeline.prepared(answered(mine), answers=True, training=False, withhold=withhold)
-    most = max((len(question.candidates) for question in mine), default=1)
+    """Return batches for each way to ask, of the same questions, so that their media are decoded once. Where candidates
+    are compared, they are of whole questions and of about ``batch_size`` rows.
+    """
+    most = max((len(question.candidates) for question in mine), default=1) or 1
+    hidden = {NO_SOUND: [*(withhold or questions.pipeline.config.media.withhold), *SOUND]}
+    rows = {way: _rows(questions, list(asked.values()), hidden.get(way, withhold)) for way, asked in ways.items()}
+    generated = questions.asking.choice == GENERATE
     return data_loader(
-        CandidateRows(prepared, mine),
-        pipeline.config.loader,
-        batch_size=max(batch_size // most, 1),
-        collate_fn=CollateCandidates(),
+        SideBySide([question.sample.id for question in mine], {way: (rows[way], list(ways[way])) for way in ways}),
+        questions.pipeline.config.loader,
+        batch_size=batch_size if generated else max(batch_size // most, 1),
+        collate_fn=CollateSides(Collate(left=True) if generated else CollateCandidates()),
     )
 
 
-def _written(questions: Questions, batch: Batch, cache: MediaCache) -> dict[str, Reply]:
+def _rows(questions: Questions, asked: Sequence[Question], withhold: Sequence[str] | None) -> Any:
+    pipeline = questions.pipeline
+    if questions.asking.choice == GENERATE:
+        return pipeline.prepared([question.asked for question in asked], answers=False, withhold=withhold)
+    prepared = pipeline.prepared(answered(asked), answers=True, training=False, withhold=withhold)
+    return CandidateRows(prepared, asked)
+
+
+def _written(questions: Questions, batch: Batch, cache: MediaCache, ways: Ways) -> Replies:
     pipeline = questions.pipeline
     model = pipeline.model
     sampling = with_stops(pipeline, {"max_new_tokens": questions.benchmark.max_new_tokens})
@@ -222,10 +308,8 @@ def _written(questions: Questions, batch: Batch, cache: MediaCache) -> dict[str,
     }
 
 
-def _chosen(
-    questions: Questions, batch: Batch, cache: MediaCache, texts: Mapping[str, Sequence[str]]
-) -> dict[str, Reply]:
-    rows = [text for name in dict.fromkeys(batch.samples) for text in texts[name]]
+def _chosen(questions: Questions, batch: Batch, cache: MediaCache, ways: Ways) -> Replies:
+    rows = [text for name in dict.fromkeys(batch.samples) for text in ways[name].candidates]
     found: dict[str, list[Candidate]] = {}
     for name, candidate in candidates_of(questions.pipeline.model, batch, cache, rows):
         found.setdefault(name, []).append(candidate)

@@ -25,7 +25,7 @@ TAKEN = (
     "parameters", "train_seconds",
     "id", "category", "media", "video", "image", "audio", "question", "answers", "text", "parsed",
 )  # fmt: skip
-BEHIND, BEFORE = ("_low", "_high", "_n", "_answered"), "blind_"
+BEHIND, BEFORE = ("_low", "_high", "_n", "_answered"), ("blind_", "control_")
 GRADED = "metrics=(vlframe.Metric('f1'),) and judge(answer, sample) -> {'f1': 0.67}"
 
 
@@ -85,7 +85,7 @@ class Judge:
         if not NAME.fullmatch(name) or taken:
             self._refuse(
                 f"a metric cannot be called {name!r}; a name has small letters, digits and _, and is none of "
-                f"{', '.join(TAKEN)}, nor {BEFORE}… nor …{', …'.join(BEHIND)}"
+                f"{', '.join(TAKEN)}, nor {'… nor '.join(BEFORE)}… nor …{', …'.join(BEHIND)}"
             )
         if names.count(name) > 1:
             self._refuse(f"two of its metrics are called {name!r}; rename one")

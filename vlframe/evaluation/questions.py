@@ -49,7 +49,7 @@ class Questions:
     prefix: str
 
     @property
-    def objective(self) -> str:
+    def primary_metric(self) -> str:
         """Return the flat key of its primary metric."""
         return f"{self.prefix}{self.judge.primary.name}"
 
@@ -68,6 +68,17 @@ class Questions:
             Question(sample, phrased(sample, self.asking), self._candidates(sample), group)
             for sample, group in zip(samples, groups, strict=True)
         ]
+
+    @cached_property
+    def rotated(self) -> dict[str, Question]:
+        """Return the questions whose options can change places, with each option one place further, by id."""
+        turn = getattr(self.benchmark, "rotated", None)
+        pairs = [(item, turn(item.sample)) for item in self.all] if turn is not None else []
+        return {
+            item.sample.id: Question(sample, phrased(sample, self.asking), self._candidates(sample), item.group)
+            for item, sample in pairs
+            if sample is not None
+        }
 
     def _candidates(self, sample: Sample) -> tuple[str, ...]:
         if self.asking.choice == GENERATE:

@@ -11,7 +11,8 @@ from vlframe.config.asking import main_benchmark
 from vlframe.contracts.modalities import TAGS
 from vlframe.distributed.ranks import place
 from vlframe.errors import DataError
-from vlframe.evaluation.evaluate import ask, categories_quarantined
+from vlframe.evaluation.controls import control_words
+from vlframe.evaluation.evaluate import ask, beside, categories_quarantined
 from vlframe.evaluation.questions import Questions, open_benchmarks
 from vlframe.evaluation.scores import Cost, Estimate, Evaluation, Scores, Tally
 from vlframe.evaluation.tally import scores_of
@@ -70,6 +71,8 @@ def evaluate_pipeline(
             with unlogged.kept(file.name):
                 write_json(file, values)
         log.info("%s%s", f"{questions.name}\n" if questions.prefix else "", score_table(scores[questions.name]))
+        for control, found in scores[questions.name].controls.items():
+            log.info("%s", control_words(control, found))
         log.info("%s", quarantine)
         if seeing.notes.noted:
             log.info("benchmark %s: %s", questions.name, seeing.notes)
@@ -89,14 +92,16 @@ def _asked(
     ``lines`` of earlier benchmarks, before anything else can fail.
     """
     settings = questions.pipeline.config.evaluation
-    seeing = ask(questions, quarantine, batch_size=settings.batch_size)
+    seeing = ask(questions, quarantine, batch_size=settings.batch_size, controls=settings.controls)
+    blind = None
+    if settings.blind:
+        blind = ask(questions, QuarantineLog(), batch_size=settings.batch_size, withhold=list(TAGS))
+        seeing = beside(seeing, blind)
     if out is not None:
         lines += [json.dumps(item.row(), ensure_ascii=False) + "\n" for item in seeing.predictions]
         with unlogged.kept(out.predictions.name):
             write_text(out.predictions, "".join(lines))
-    if not settings.blind:
-        return seeing, None
-    return seeing, ask(questions, QuarantineLog(), batch_size=settings.batch_size, withhold=list(TAGS))
+    return seeing, blind
 
 
 def scores_in_training(opened: Sequence[Questions]) -> Evaluation:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vlframe.evaluation.controls import Control
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -113,6 +115,7 @@ class Scores:
     blind: Tallies | None = None  # the same model without media; None: not run
     quarantined: Mapping[str, int] = field(default_factory=dict)  # questions that were not asked, by reason
     cost: Cost | None = None
+    controls: Mapping[str, Control] = field(default_factory=dict)  # the primary score with something taken away
 
     @property
     def overall(self) -> Tally:
@@ -133,6 +136,7 @@ class Scores:
             "quarantined": dict(self.quarantined),
             "seconds": self.seconds,
             "cost": None if self.cost is None else asdict(self.cost),
+            "controls": {name: item.tree() for name, item in self.controls.items()},
         }
 
     @classmethod
@@ -143,6 +147,7 @@ class Scores:
             blind=None if tree["blind"] is None else Tallies.from_tree(tree["blind"]),
             quarantined=tree["quarantined"],
             cost=None if tree["cost"] is None else Cost(**tree["cost"]),
+            controls={name: Control.from_tree(item) for name, item in tree.get("controls", {}).items()},
         )
 
     def flat(self) -> dict[str, float | int]:
@@ -155,6 +160,10 @@ class Scores:
             values = {"n": item.n, "unparsed": item.unparsed, "answered": item.answered}
             values |= {f"{metric}_answered": estimate.answered for metric, estimate in item.metrics.items()}
             result |= _keys("blind_", name, {**_metrics(item), **values})
+        for name, control in self.controls.items():
+            values = {key: value for key, value in control.tree().items() if value is not None}
+            result |= {f"control_{name}" if key == "score" else f"control_{name}_{key}": value
+                       for key, value in values.items()}  # fmt: skip
         result["samples_per_second"] = self.samples_per_second
         result |= {f"quarantined/{why}": count for why, count in self.quarantined.items()}
         result |= _flat_cost(self.cost) if self.cost else {}
@@ -179,7 +188,7 @@ class Evaluation:
         return next(iter(self.benchmarks)) if self.main is None else self.main
 
     @property
-    def objective(self) -> str:
+    def primary_metric(self) -> str:
         """Return the flat key of the primary metric of the first benchmark."""
         return self.prefix(self.first_name) + next(iter(self.first.overall.metrics))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vlframe.contracts.benchmark import Metric
+from vlframe.evaluation.controls import Control, paired_control
 from vlframe.evaluation.scores import Cost, Estimate, Scores, Tallies, Tally
 from vlframe.evaluation.statistics import Interval, bootstrap, bootstrap_mean, chance, wilson
 
@@ -23,7 +24,21 @@ def scores_of(
         blind=None if blind is None else _tallies(blind),
         quarantined=dict(quarantined),
         cost=cost,
+        controls=_controls(seeing),
     )
+
+
+def _controls(outcome: Outcome) -> dict[str, Control]:
+    """Return what became of the primary score under each control, on the questions that it touches."""
+    metric = outcome.metrics[0]
+    pairs: dict[str, list[tuple[float, float, str]]] = {}
+    for item in outcome.predictions:
+        for name, other in item.controls.items():
+            values = (item.scores[metric.name], other.scores[metric.name])
+            plain, taken = (float(value) if isinstance(value, int | float) else None for value in values)
+            if plain is not None and taken is not None:
+                pairs.setdefault(name, []).append((plain, taken, item.group))
+    return {name: paired_control(found, shares=metric.value is bool) for name, found in pairs.items()}
 
 
 def _tallies(outcome: Outcome) -> Tallies:

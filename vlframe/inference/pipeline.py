@@ -11,6 +11,7 @@ import torch
 
 from vlframe.config.schema import MediaConfig, RunConfig, parts_of
 from vlframe.config.typed import read_yaml
+from vlframe.contracts.objective import Objective
 from vlframe.contracts.processor import Processor
 from vlframe.contracts.sample import Sample
 from vlframe.contracts.token_budget import TokenBudget
@@ -23,6 +24,7 @@ from vlframe.machine.precision import low_type
 from vlframe.media.loader import MediaLoader
 from vlframe.media.steps import MOST_FRAMES
 from vlframe.model.assemble import MetaComposition, build_model, compose_on_meta
+from vlframe.model.objectives import needs_llm
 from vlframe.model.promises import check_as_planned
 from vlframe.model.video_llm import VideoLLM
 from vlframe.registry.registry import Registry
@@ -54,6 +56,13 @@ class Pipeline:
         """Return the texts that end an answer, in addition to the language model's own tokens."""
         return list(getattr(self.processor, "stop_strings", ()))
 
+    @property
+    def writes_chats(self) -> bool:
+        """Return whether vlframe writes conversations by a chat template: no processor does, and a language model
+        reads them.
+        """
+        return self.processor is None and "llm" in self.model.parts
+
     def prepared(
         self,
         samples: Sequence[Sample],
@@ -62,10 +71,12 @@ class Pipeline:
         training: bool | None = None,
         withhold: Sequence[str] | None = None,
         resize: str | None = None,
+        objective: Objective | None = None,
         seed: int = 0,
     ) -> PreparedSamples:
         """Return samples ready for batching. ``training`` (None: if there are answers) says whether samplers may be
-        random, seeded by ``seed``; ``withhold`` overrides the config's, ``resize`` the encoder's.
+        random, seeded by ``seed``; ``withhold`` overrides the config's, ``resize`` the encoder's. An ``objective`` may
+        write samples its own way.
         """
         media = self._media(withhold)
         return PreparedSamples(
@@ -77,6 +88,7 @@ class Pipeline:
             text=self.config.text,
             answers=answers,
             processor=self.processor,
+            objective=objective,
             seed=seed,
         )
 
@@ -155,11 +167,23 @@ def build_pipeline(
 
 
 def load_run(
-    path: str, registry: Registry, changes: dict[str, Any] | None = None, checkpoint: str = "newest"
+    path: str,
+    registry: Registry,
+    changes: dict[str, Any] | None = None,
+    checkpoint: str = "newest",
+    *,
+    to_ask: bool = True,
 ) -> tuple[Pipeline, RunFolder]:
-    """Load a run, finished or not, with the weights of a checkpoint (see ``chosen``), in eval mode."""
+    """Load a run, finished or not, with the weights of a checkpoint (see ``chosen``), in eval mode. ConfigError:
+    it has no language model, and is ``to_ask`` something.
+    """
     folder = RunFolder.open(path)
     config = checked(read_yaml(folder.config), registry, changes)
+    if to_ask and not needs_llm(config, registry):
+        raise ConfigError(
+            f"{path} was trained without its language model, which no objective of its stages uses, so there is "
+            f"nothing to ask; train one with it from here: init.run={path}"
+        )
     found = chosen(folder, checkpoint)
     pipeline = build_pipeline(config, registry)
     restore(pipeline, found)

@@ -79,11 +79,13 @@ class MediaLoader:
 
         source = self._source(media)
         with self._named(media), self._one_file():
-            if self.processor is not None:
-                timeline = self.processor.timeline(media, source)
-                if timeline is not None:
-                    return filled(timeline, self.frames_per_step)
-            return _decoder(media.kind).timeline(media, source, np.random.default_rng(seed))
+            timeline = None if self.processor is None else self.processor.timeline(media, source)
+            if timeline is not None:
+                timeline = filled(timeline, self.frames_per_step)
+            else:
+                timeline = _decoder(media.kind).timeline(media, source, np.random.default_rng(seed))
+        varies = self.training and hasattr(source.front_end, "prepare_to_train")
+        return replace(timeline, seed=seed) if varies else timeline
 
     def decode(self, timeline: Timeline) -> MediaFile:
         """Return the decoded medium, cached if possible. ``NoAudioTrack`` follows ``media.missing_audio``."""
@@ -95,7 +97,8 @@ class MediaLoader:
             tensor = self.cache.get(key)
             if tensor is None:
                 tensor = self._read(timeline)
-                self.cache.put(key, tensor)
+                if timeline.seed is None:  # otherwise it never comes again
+                    self.cache.put(key, tensor)
             return MediaFile(media.kind, tensor, key, timeline.tiles)
 
     def load(self, media: Media) -> MediaFile:
@@ -144,7 +147,7 @@ class MediaLoader:
         media = timeline.media
         front_end = self.front_ends.get(media.kind)
         heard = (getattr(front_end, "sampling_rate", None), getattr(front_end, "seconds", None))
-        taken = (media.start, media.end, timeline.frames, timeline.seconds, timeline.layout, *heard)
+        taken = (media.start, media.end, timeline.frames, timeline.seconds, timeline.layout, timeline.seed, *heard)
         return (media.kind, *file_states(media.path), *taken)
 
 

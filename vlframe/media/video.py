@@ -12,6 +12,8 @@ from vlframe.media.formats import PICTURE_SUFFIXES
 from vlframe.media.process import ReaderProcess
 from vlframe.media.steps import chosen_frames
 
+PICTURES = 1  # ends the seed of a draw that varies pictures, beside that of frames
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -63,7 +65,7 @@ class VideoDecoder:
         import torch
 
         distinct = sorted(set(timeline.frames))
-        frames_XCYX = source.front_end.prepare(source.reader.frames(timeline.media.path, distinct))
+        frames_XCYX = prepared(source.reader.frames(timeline.media.path, distinct), timeline, source)
         if tuple(distinct) == timeline.frames:
             return frames_XCYX
         frames_KTCYX = frames_XCYX.unflatten(0, (timeline.tiles, len(distinct)))
@@ -81,7 +83,21 @@ class ImageDecoder:
 
     def decode(self, timeline: Timeline, source: MediaSource) -> Tensor:
         """Return uint8 ``frames_TCYX``, T = 1 (or the picture's tiles)."""
-        return source.front_end.prepare(image_reader(source).load_image(timeline.media.path))
+        return prepared(image_reader(source).load_image(timeline.media.path), timeline, source)
+
+
+def prepared(frames_TYXC: np.ndarray, timeline: Timeline, source: MediaSource) -> Tensor:
+    """Return what the front end makes of frames, varied at random where it does so in training. One draw is for all
+    frames of a clip, and independent of those that chose them.
+    """
+    if timeline.seed is None:
+        found: Tensor = source.front_end.prepare(frames_TYXC)
+        return found
+    import numpy as np
+
+    generator = np.random.default_rng((*timeline.seed, PICTURES))
+    varied: Tensor = source.front_end.prepare_to_train(frames_TYXC, generator)
+    return varied
 
 
 def _named_like_a_picture(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,19 @@ from vlframe.config.schema import RunConfig, parts_of
 from vlframe.contracts.declared import grid_of, width_of
 from vlframe.contracts.grids import TYPICAL
 from vlframe.contracts.meta import meta_build
-from vlframe.contracts.modalities import MODALITIES, Modality, modality_of, parts
+from vlframe.contracts.modalities import MODALITIES, Modality, modality_of
 from vlframe.contracts.token_budget import TokenBudget
 from vlframe.errors import ConfigError, NoArchitecture, UserError, WeightsError, some_of
+from vlframe.model.absent import AbsentLanguageModel
 from vlframe.model.branch import AudioBranch, Branch, VideoBranch
+from vlframe.model.objectives import build_objectives, check_objectives, needs_llm
 from vlframe.model.promises import as_named, check_declared, check_promises
 from vlframe.model.video_llm import VideoLLM
 from vlframe.registry.presets import preset_files, read_preset
 from vlframe.registry.sources import missing_paths, taken_for_hub_ids
 
 if TYPE_CHECKING:
+    from vlframe.contracts.objective import Objective
     from vlframe.registry.registry import Registry
 
 log = logging.getLogger("vlframe")
@@ -36,12 +39,13 @@ HEIGHT, WIDTH = 336, 336  # of a typical picture, in pixels
 @dataclass(frozen=True)
 class MetaComposition:
     """A composition on the meta device: everything that is known about it without weights. ``unchecked`` are sentences
-    about parts that could not run there.
+    about parts that could not run there. ``objectives`` are those of the stages, by name.
     """
 
     model: VideoLLM
     budget: TokenBudget
     unchecked: tuple[str, ...] = ()
+    objectives: Mapping[str, Objective] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -71,7 +75,7 @@ def packed_bits(part: nn.Module) -> dict[int, float]:
 
 def compose_on_meta(config: RunConfig, registry: Registry) -> MetaComposition:
     """Build on the meta device and check that the parts fit, without reading weights. ConfigError names the misfit."""
-    for said in taken_for_hub_ids(parts_of(config), registry):
+    for said in taken_for_hub_ids(_parts_to_load(config, registry), registry):
         log.warning("%s", said)
     with meta_build():
         model = _assemble(config, registry)
@@ -79,12 +83,14 @@ def compose_on_meta(config: RunConfig, registry: Registry) -> MetaComposition:
     budget = TokenBudget(max_length, config.media.frames, dict[str, Any](model.branches.items()))
     check_declared(model, config, registry)
     _check_room(model, budget, config)
-    return MetaComposition(model, budget, check_promises(model, config, registry))
+    objectives = build_objectives(config, registry)
+    check_objectives(objectives, model, config, registry)
+    return MetaComposition(model, budget, check_promises(model, config, registry), objectives)
 
 
 def build_model(config: RunConfig, registry: Registry) -> VideoLLM:
     """Build the composition with its weights: pretrained where a part names a ``source``, random elsewhere."""
-    if missing := list(missing_paths(parts_of(config))):
+    if missing := list(missing_paths(_parts_to_load(config, registry))):
         raise WeightsError("; ".join(missing))
     _check_machine(config, registry)
     return _assemble(config, registry)
@@ -94,8 +100,7 @@ def _check_machine(config: RunConfig, registry: Registry) -> None:
     """Call the checks of parts with requirements (a GPU, for example) before any weights are loaded. A plan
     skips this.
     """
-    for kind in parts():
-        chosen = getattr(config, kind)
+    for kind, chosen in _parts_to_load(config, registry).items():
         if chosen is not None:
             check = getattr(registry.row(kind, chosen["name"]).load_class(), "check_machine", None)
             if check is not None:
@@ -110,15 +115,32 @@ def _assemble(config: RunConfig, registry: Registry) -> VideoLLM:
     # In the order of the table, the language model second: random weights are drawn in this order.
     first, *rest = MODALITIES.values()
     encoder = _built(first.encoder, config, registry)
-    llm = _built("llm", config, registry)
-    with as_named(config, registry, llm=llm):
-        width_of(llm)
+    llm = _language_model(config, registry)
     branches = {first.name: _branch(first, encoder, llm.dim, config, registry)}
     for modality in rest:
         if getattr(config, modality.encoder) is not None:
             encoder = _built(modality.encoder, config, registry)
             branches[modality.name] = _branch(modality, encoder, llm.dim, config, registry)
     return VideoLLM(branches, llm)
+
+
+def _language_model(config: RunConfig, registry: Registry) -> Any:
+    """Build the language model; of one that no stage uses, only its sizes, from its config."""
+    if needs_llm(config, registry):
+        llm = _built("llm", config, registry)
+    else:
+        with meta_build():
+            planned = _built("llm", config, registry)
+        llm = AbsentLanguageModel(planned.dim, planned.context)
+    with as_named(config, registry, llm=llm):
+        width_of(llm)
+    return llm
+
+
+def _parts_to_load(config: RunConfig, registry: Registry) -> dict[str, Any]:
+    """Return the configs of the parts that are built with weights."""
+    absent = () if needs_llm(config, registry) else ("llm",)
+    return {name: part for name, part in parts_of(config).items() if name not in absent}
 
 
 def _built(kind: str, config: RunConfig, registry: Registry, **neighbours: int) -> Any:

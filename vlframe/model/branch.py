@@ -7,6 +7,7 @@ steps, N media tokens, E embedding, I instruction tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -68,6 +69,11 @@ class Branch(nn.Module):
         return getattr(self.connector, "instruction", None)
 
     @property
+    def captions(self) -> TextFrontEnd | None:
+        """Return the front end of captions, for a connector that compares media with them."""
+        return getattr(self.connector, "captions", None)
+
+    @property
     def reads_seconds(self) -> bool:
         """Return whether the connector reads when each frame is shown."""
         return bool(getattr(self.connector, "reads_seconds", False))
@@ -83,6 +89,10 @@ class Branch(nn.Module):
     def feature_shape(self, kind: str, shape: tuple[int, ...], tiles: int = 1) -> tuple[int, ...]:
         """Return the shape of one tile's features, as declared by the encoder. Used with ``trials``."""
         raise NotImplementedError(f"{type(self).__name__} has trials() and no feature_shape()")
+
+    def to_encode(self, file: MediaFile) -> MediaFile:
+        """Return what is encoded for a file whose frames may be wanted in another order: the file itself, here."""
+        return file
 
     def encode(self, files: Sequence[MediaFile]) -> list[Features]:
         """Run the encoder once on each file. A frozen encoder builds no autograd graph; later modules still may."""
@@ -147,6 +157,17 @@ class VideoBranch(Branch):
     def frames_per_step(self) -> int:
         """Return how many frames of a clip the encoder joins in one time step."""
         return int(getattr(self.encoder, "frames_per_step", 1))
+
+    def to_encode(self, file: MediaFile) -> MediaFile:
+        """Return the file with its frames as they are if each is encoded by itself, so that the features are put in
+        order afterwards; otherwise with its frames in the order that is wanted.
+        """
+        if file.order is None:
+            return file
+        if self.encoder.per_frame and self.frames_per_step == 1:
+            return replace(file, order=None)
+        frames_KTCYX = file.tensor.unflatten(0, (file.tiles, -1))
+        return replace(file, tensor=frames_KTCYX[:, list(file.order)].flatten(0, 1))
 
     def grid(self, kind: str, shape: tuple[int, ...], tiles: int = 1) -> VideoGrid:
         """Return the grid of each tile that the connector receives."""
@@ -231,6 +252,11 @@ class AudioBranch(Branch):
         for seconds in dict.fromkeys((front_end.seconds, min(1.0, front_end.seconds))):
             silence_L = torch.zeros(int(seconds * front_end.sampling_rate), device="cpu")
             yield Trial("audio", tuple(front_end.features(silence_L).shape), f"{seconds:g} s of sound")
+
+
+def in_order(features: Features, order: Sequence[int] | None) -> Features:
+    """Put the time steps of a file's features in another order; the times at which they are shown stay."""
+    return features if order is None else features._replace(values_K=features.values_K[:, list(order)])
 
 
 def of_steps(seconds_XT: Tensor, steps: int) -> Tensor:

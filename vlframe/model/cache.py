@@ -16,11 +16,12 @@ class MediaCache:
     """The media tokens of the most recent files (and instructions), at most ``items``; 0 keeps none.
 
     For a connector that reads the instruction, features are cached as well, so that a second question about a file
-    runs only the connector.
+    runs only the connector; and of the last ``shared`` files, so that their frames in another order do.
     """
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, items: int, shared: int = 0) -> None:
         self.items = items
+        self.shared = shared
         self.tokens: OrderedDict[Hashable, Tensor] = OrderedDict()
         self.features: OrderedDict[Hashable, Features] = OrderedDict()
 
@@ -29,8 +30,10 @@ class MediaCache:
         for key, value in tokens.items():
             _put(self.tokens, key, value, self.items)
 
-    def keep_features(self, key: Hashable, features: Features) -> None:
-        _put(self.features, key, features, self.items)
+    def keep_features(self, key: Hashable, features: Features, instructed: bool) -> None:
+        """Keep a file's features; ``instructed``: its connector reads the instruction."""
+        if instructed or self.shared:
+            _put(self.features, key, features, self.items if instructed else self.shared)
 
 
 def _put(store: OrderedDict[Hashable, Any], key: Hashable, value: Any, limit: int) -> None:

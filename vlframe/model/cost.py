@@ -23,6 +23,7 @@ from torch.utils.flop_counter import flop_registry
 
 if TYPE_CHECKING:
     from vlframe.contracts.batch import Batch
+    from vlframe.contracts.language_model import Loss
     from vlframe.model.video_llm import VideoLLM
 
 # The functions that torch.autocast runs in 16 bits and in float32 (its CUDA lists), by the names that modules use.
@@ -52,10 +53,17 @@ class PassCost:
     peak: int
 
 
-def pass_cost(model: VideoLLM, batch: Batch, *, low: torch.dtype | None, accumulates: bool = False) -> PassCost:
-    """Return the cost of a model on a batch. The model may be real or on the meta device: only shapes, types and
-    requires_grad matter. ``low``: the type of 16 bits of autocast, if any. ``accumulates``: gradients of an earlier
-    micro-batch already exist.
+def pass_cost(
+    model: VideoLLM,
+    batch: Batch,
+    *,
+    low: torch.dtype | None,
+    accumulates: bool = False,
+    loss: Callable[[VideoLLM, Batch], Loss] | None = None,
+) -> PassCost:
+    """Return the cost of a model on a batch, with the ``loss`` of an objective (None: the cross-entropy). The model may
+    be real or on the meta device: only shapes, types and requires_grad matter. ``low``: the type of 16 bits of
+    autocast, if any. ``accumulates``: gradients of an earlier micro-batch already exist.
     """
     twin = on_meta(model)
     batch = batch_on_meta(batch)
@@ -65,7 +73,7 @@ def pass_cost(model: VideoLLM, batch: Batch, *, low: torch.dtype | None, accumul
             parameter.grad = torch.empty_like(parameter)
     watch, autocast = Watch(), Autocast(low or torch.bfloat16)
     with watch, attention_of_devices(), autocast.on() if low is not None else nullcontext():
-        total = twin(batch).total
+        total = (twin(batch) if loss is None else loss(twin, batch)).total
         autocast.forget()
         if total.requires_grad:
             with _watch_gradients(watch, trained):

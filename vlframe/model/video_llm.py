@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from vlframe.contracts.modalities import MODALITIES, modality_of
 from vlframe.contracts.own_loss import running
 from vlframe.errors import PluginError
-from vlframe.model.branch import Branch, Features
+from vlframe.model.absent import AbsentLanguageModel
+from vlframe.model.branch import Branch, Features, in_order
 from vlframe.model.cache import MediaCache
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class VideoLLM(nn.Module):
 
     def media(self, batch: Batch, cache: MediaCache) -> Tensor | None:
         """Return what ``connect`` would, computing only what is not cached."""
-        keys = [(batch.files[use.file].key, use.instruction) for use in batch.uses]
+        seen = [(file.key, file.order) for file in batch.files]
+        keys = [(seen[use.file], use.instruction) for use in batch.uses]
         tokens = {key: cache.tokens[key] for key in keys if key in cache.tokens}
         new = {key: use for key, use in zip(keys, batch.uses, strict=True) if key not in tokens}
         numbers = sorted({use.file for use in new.values()})
@@ -113,27 +115,34 @@ class VideoLLM(nn.Module):
         return [found[number] for number in range(len(uses))]
 
     def _cached_features(self, files: Sequence[MediaFile], cache: MediaCache) -> list[Features]:
-        """Return features, cached because one file has different tokens for each instruction."""
-        found = {file.key: cache.features[file.key] for file in files if file.key in cache.features}
-        new = [file for file in files if file.key not in found]
-        for file, features in zip(new, self.encode(new), strict=True):
-            found[file.key] = features
-            if self.branches[modality_of(file.kind).name].instruction is not None:
-                cache.keep_features(file.key, features)
-        return [found[file.key] for file in files]
+        """Return features, cached because one file has different tokens for each instruction, and in each order."""
+        encoded = [self.branches[modality_of(file.kind).name].to_encode(file) for file in files]
+        keys = [(file.key, file.order) for file in encoded]
+        found = {key: cache.features[key] for key in keys if key in cache.features}
+        new = {key: file for key, file in zip(keys, encoded, strict=True) if key not in found}
+        for (key, file), features in zip(new.items(), self.encode(list(new.values())), strict=True):
+            found[key] = features
+            instructed = self.branches[modality_of(file.kind).name].instruction is not None
+            cache.keep_features(key, features, instructed)
+        return [
+            found[key] if file.order == source.order else in_order(found[key], file.order)
+            for key, file, source in zip(keys, files, encoded, strict=True)
+        ]
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """Return the components present, by their names in configs and checkpoints."""
+        """Return the components present, by their names in configs and checkpoints; a language model that the run
+        never uses is not.
+        """
         named: dict[str, nn.Module] = {}
         for name, branch in self.branches.items():
             modality = MODALITIES[name]
             named |= {modality.encoder: branch.encoder, modality.connector: branch.connector}
-        return {**named, "llm": self.llm}
+        return named if isinstance(self.llm, AbsentLanguageModel) else {**named, "llm": self.llm}
 
     @property
     def device(self) -> torch.device:
-        return next(self.llm.parameters()).device
+        return next(self.parameters()).device
 
     def _by_branch(self, kinds: Sequence[str]) -> dict[str, list[int]]:
         """Return which items each branch takes."""

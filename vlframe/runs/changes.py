@@ -21,8 +21,9 @@ ABSENT = "(absent)"
 
 # Including all keys below. Keys in none of these lists change what is computed.
 SAFE = (
-    "name", "runs", "moved", "plugins", "choices", "words", "sweep", "objective", "logger", "benchmark", "benchmarks",
-    "evaluation", "validation", "loader", "media.cache_mb", "media.on_error", "media.timeout", "media.max_bad_share",
+    "name", "runs", "moved", "plugins", "choices", "words", "sweep", "optimized_metric", "logger", "benchmark",
+    "benchmarks", "evaluation", "validation", "loader", "media.cache_mb", "media.on_error", "media.timeout",
+    "media.max_bad_share",
     "trainer.accelerator", "trainer.strategy", "trainer.gradient_checkpointing", "trainer.threads", "trainer.log_every",
     "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.keep_best", "trainer.max_time", "trainer.progress",
 )  # fmt: skip

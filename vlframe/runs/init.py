@@ -56,7 +56,7 @@ def begin(model: VideoLLM, config: RunConfig) -> None:
         return
     folder = RunFolder.open(config.init.run)
     checkpoint, saved = chosen(folder, config.init.checkpoint), folder.read_config()
-    taken = list(config.init.parts or ())
+    taken = [name for name in config.init.parts or () if name in model.parts]
     history = part_history(saved, checkpoint.stage_number)
     for name in taken:
         _check_source(name, history[name], saved, config)

@@ -10,10 +10,12 @@ from typing import Any
 
 from vlframe.config.asking import keys_of_every
 from vlframe.errors import ConfigError
+from vlframe.evaluation.controls import control_words
 from vlframe.evaluation.crossed import crossed_difference, crossed_share
 from vlframe.evaluation.scores import Scores
 from vlframe.evaluation.statistics import Interval, over_seeds
 from vlframe.studies.answers import Answers, shared
+from vlframe.studies.controls import controls_of
 from vlframe.studies.labels import Identity, labels
 from vlframe.studies.recorded import Recorded
 
@@ -93,6 +95,7 @@ def _row(label: str, group: Sequence[Recorded], notes: list[str]) -> tuple[Row, 
     state = states[0].why.partition(":")[0].partition(" at ")[0] if states else "done"
     row = Row(label, folders, seeds or _seeds_in(kept[0]), state=state, trained=kept[0].trained)
     scores = [run.scores for run in kept if run.scores]
+    notes += [f"{label}: {control_words(name, item)}" for name, item in controls_of(kept).items()] if scores else []
     return (_scored(row, kept, scores), kept) if scores else (row, [])
 
 

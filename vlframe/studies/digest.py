@@ -25,8 +25,10 @@ from vlframe.runs.folder import own_version
 
 # With everything below them. All else counts.
 OUTSIDE = (
-    "name", "runs", "resume", "resume_changes", "objective", "plugins", "choices", "words", "sweep", "logger", "loader",
-    "media.cache_mb", "media.timeout", "evaluation.batch_size", "evaluation.media_in_tables", "trainer.accelerator",
+    "name", "runs", "resume", "resume_changes", "optimized_metric", "plugins", "choices", "words", "sweep", "logger",
+    "loader", "media.cache_mb", "media.timeout", "evaluation.batch_size", "evaluation.media_in_tables",
+    "evaluation.controls",
+    "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.gradient_checkpointing", "trainer.threads",
     "trainer.log_every", "trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.keep_best",
     "trainer.max_time", "trainer.progress", "debug.profiler",

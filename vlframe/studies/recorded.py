@@ -25,6 +25,7 @@ class Answer:
     asked: tuple[Any, ...]  # the question's content: text, options, expected answer, names of its media
     clip: frozenset[str]  # the files it is about
     graded: bool  # not just right or wrong
+    controls: Mapping[str, float] = field(default_factory=dict)  # its worth with something taken away
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def answer_of(row: Mapping[str, Any], metric: str | None) -> Answer:
     value = row["scores"][metric]
     worth = float(value) if isinstance(value, int | float) else None
     clip = frozenset([row["group"]]) if row.get("group") else frozenset(media)
-    return Answer(worth, asked, clip, worth is not None and not isinstance(value, bool))
+    taken = {name: other["scores"].get(metric) for name, other in row.get("controls", {}).items()}
+    controls = {name: float(other) for name, other in taken.items() if isinstance(other, int | float)}
+    return Answer(worth, asked, clip, worth is not None and not isinstance(value, bool), controls)
 
 
 def recorded_runs(paths: Sequence[str | Path]) -> list[Recorded]:

@@ -12,12 +12,15 @@ from typing import Any
 
 from vlframe.errors import ConfigError, did_you_mean, some_of
 from vlframe.evaluation.aggregates import interquartile_mean, probability_of_improvement
+from vlframe.evaluation.controls import Control
 from vlframe.evaluation.crossed import Difference, crossed_difference, crossed_share, over_items
 from vlframe.evaluation.scores import Estimate
 from vlframe.evaluation.statistics import Interval, Paired, mcnemar, over_seeds
 from vlframe.evaluation.verdicts import Verdict, verdicts
 from vlframe.runs.folder import write_text
 from vlframe.studies.answers import Answers, MetricKey, answers_of, metric_keys, shared
+from vlframe.studies.controls import controls_of
+from vlframe.studies.curves import peak_memory, read_history
 from vlframe.studies.ledger import Entry
 from vlframe.studies.recorded import Recorded, recorded_runs
 from vlframe.studies.resolved import Planned
@@ -65,10 +68,12 @@ class CellResult:
     trained: int | None = None
     train_seconds: float | None = None  # mean over seeds
     samples_per_second: float | None = None  # of the evaluation, mean over seeds
+    peak_memory: float | None = None  # GiB that training took, the most of all seeds
     unparsed: float | None = None  # share of the answers of the first benchmark
     n: int | None = None  # questions that were asked, of
     asked: int | None = None
     blind: float | None = None
+    controls: Mapping[str, Control] = field(default_factory=dict)  # the first benchmark's, with something taken away
     interquartile_mean: Interval | None = None  # over the study's metrics, where there are several
     improvement: Interval | None = None  # the probability that a run scores above one of the baseline
 
@@ -90,9 +95,14 @@ class StudyResults:
     excluded: Mapping[str, str]  # label -> reason
     notes: tuple[str, ...]
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Return the controls that any cell was asked under."""
+        return tuple(dict.fromkeys(name for cell in self.cells for name in cell.controls))
+
     def as_data(self) -> dict[str, Any]:
         """Plain values for JSON; what is unknown is None."""
-        return _plain(asdict(self))
+        return plain_values(asdict(self))
 
 
 def study_results(study: Study, planned: Sequence[Planned]) -> StudyResults:
@@ -134,7 +144,7 @@ def _metrics(study: Study, runs: Sequence[Recorded]) -> dict[str, MetricKey]:
         return {}
     assert runs[0].evaluation is not None
     known = metric_keys(runs[0].evaluation)
-    names = study.config.metrics or (runs[0].evaluation.objective,)
+    names = study.config.metrics or (runs[0].evaluation.primary_metric,)
     for name in names:
         if name not in known:
             raise ConfigError(
@@ -217,24 +227,32 @@ def _cell(
         trained=runs[0].trained if runs else None,
         train_seconds=fmean(item.train_seconds for item in costs) if costs else None,
         samples_per_second=fmean(item.samples_per_second for item in found) if found else None,
+        peak_memory=_peak(runs),
         unparsed=first.unparsed / first.n if first and first.n else None,
         n=first.n if first else None,
         asked=first.asked if first else None,
         blind=fmean(blind) if blind else None,
+        controls=controls_of(runs),
         interquartile_mean=interquartile_mean(_by_seed(mine)) if several else None,
         improvement=probability_of_improvement(_by_seed(base), _by_seed(mine)) if compared else None,
     )  # fmt: skip
+
+
+def _peak(runs: Sequence[Recorded]) -> float | None:
+    peaks = [peak_memory(read_history(run.folder.metrics_csv)) for run in runs if run.folder]
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _by_seed(table: Mapping[str, Compared]) -> list[list[float]]:
     return [list(item.by_seed.values()) for item in table.values()]
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """The same for JSON: keys are texts, what is not a number is None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlframe.config.checks import check_values
+from vlframe.config.controls import CONTROLS
 from vlframe.config.study import StudyConfig
 from vlframe.config.typed import frozen, read_yaml, typed
 from vlframe.errors import ConfigError, did_you_mean, some_of
@@ -71,7 +72,7 @@ def read_study(file: Path) -> Study:
         config = frozen(StudyConfig, whole)
         every = _combined(config)
         reasons = _reasons(config, [label for label, _, _ in every])
-        shared = (*config.base, *_benchmarks(config))
+        shared = (*_controls(config), *config.base, *_benchmarks(config))
         _refuse_other_keys(config)
         cells = tuple(Cell(label, axes, (*shared, *words)) for label, axes, words in every if label not in reasons)
         _check_cells(config, cells, reasons)
@@ -153,6 +154,17 @@ def _benchmarks(config: StudyConfig) -> tuple[str, ...]:
         return ()
     one, several = config.benchmarks[0], ",".join(config.benchmarks)
     return (f"benchmark={one if len(config.benchmarks) == 1 else f'[{several}]'}",)
+
+
+def _controls(config: StudyConfig) -> tuple[str, ...]:
+    """The words that measure the study's controls, but for what its base or an axis says itself."""
+    axes = [word for labels in config.axes.values() for value in labels.values() for word in _as_list(value)]
+    said = {word.partition("=")[0].lstrip("+") for word in [*config.base, *axes]}
+    chosen = [name for name in config.controls if name in CONTROLS]
+    blind = "blind" in config.controls and "evaluation.blind" not in said
+    ordered = bool(chosen) and "evaluation.controls" not in said
+    return (*(["evaluation.blind=true"] if blind else []),
+            *([f"evaluation.controls=[{','.join(chosen)}]"] if ordered else []))  # fmt: skip
 
 
 def _refuse_other_keys(config: StudyConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from vlframe.evaluation.controls import Control
 from vlframe.studies.comparison import borders
 from vlframe.studies.results import CellResult, Compared, StudyResults
 
@@ -22,6 +23,15 @@ def verdict_words(item: Compared, margin: float | None) -> str:
     need = "more seeds" if item.verdict.needed is None else f"{item.verdict.needed} questions"
     least = f"would have seen {item.verdict.detectable:.3f}"
     return f"undecided ({least}{f', needs {need}' if margin is not None else ''})"
+
+
+def why_not_done(cell: CellResult) -> str:
+    """Say how the seeds that are not done stand, with the last line of their errors; those that are alike once."""
+    said: dict[str, list[str]] = {}
+    for run in cell.runs:
+        if run.standing != "done":
+            said.setdefault(f"{run.standing}: {run.why}".rstrip(": "), []).append(str(run.seed))
+    return "; ".join(f"seed {', '.join(seeds)} {why}" for why, seeds in said.items())
 
 
 def shown_results(results: StudyResults) -> list[dict[str, Any]]:
@@ -67,14 +77,23 @@ def flat_results(results: StudyResults) -> list[dict[str, Any]]:
 
 
 def _of_cell(cell: CellResult, results: StudyResults) -> dict[str, Any]:
+    controls = {f"control_{name}_{part}": value for name in results.controls
+                for part, value in _of_control(cell.controls.get(name)).items()}  # fmt: skip
     axes = {f"axis_{name}": label for name, label in cell.axes.items()}
     return {
         "cell": cell.label, **axes, "baseline": cell.label == results.baseline, "state": cell.state,
         "seeds": len(cell.runs), "seeds_done": sum(run.standing == "done" for run in cell.runs),
         "tokens": cell.tokens, "parameters": cell.parameters, "trained": cell.trained,
         "train_seconds": cell.train_seconds, "samples_per_second": cell.samples_per_second, "unparsed": cell.unparsed,
-        "n_asked": cell.asked, "blind": cell.blind,
+        "n_asked": cell.asked, "peak_memory_gib": cell.peak_memory, "blind": cell.blind, "why": why_not_done(cell),
+        **controls,
     }  # fmt: skip
+
+
+def _of_control(item: Control | None) -> dict[str, Any]:
+    """Its result as columns; empty ones for a cell without it."""
+    names = ("plain", "score", "difference", "low", "high", "n")
+    return {name: item and getattr(item, name) for name in names}
 
 
 def _of_metric(item: Compared, results: StudyResults) -> dict[str, Any]:

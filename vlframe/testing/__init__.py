@@ -17,6 +17,7 @@ from vlframe.testing.audio import check_audio_connector, check_audio_encoder
 from vlframe.testing.benchmark import check_benchmark
 from vlframe.testing.dataset import check_dataset
 from vlframe.testing.language import check_llm
+from vlframe.testing.objective import check_objective
 from vlframe.testing.plugin import check_plugin
 from vlframe.testing.reader import check_reader
 from vlframe.testing.subject import ContractError
@@ -31,6 +32,7 @@ __all__ = [
     "check_dataset",
     "check_encoder",
     "check_llm",
+    "check_objective",
     "check_plugin",
     "check_reader",
 ]

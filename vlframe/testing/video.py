@@ -13,6 +13,7 @@ import torch
 
 from vlframe.contracts.declared import WrongDeclaration, grid_of, tokens_of
 from vlframe.contracts.grids import VideoGrid
+from vlframe.testing.alignment import check_alignment
 from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
@@ -149,7 +150,9 @@ def check_connector(
         if any(_tokens(subject, planned, grid) != count for grid, count in fitting.items()):
             subject.fail("counts other tokens while planning than when built")
         cases = [_case(subject, built, grid, in_dim, (2, count, out_dim)) for grid, count in fitting.items()]
-        check_module(subject, planned, partial(subject.build, **neighbours), cases, unused)
+        compares = getattr(built, "captions", None) is not None
+        compared = check_alignment(subject, built, in_dim, cases[0]) if compares else ()
+        check_module(subject, planned, partial(subject.build, **neighbours), cases, (*unused, *compared))
         check_input_gradient(subject, built, cases[0])
         _check_still(subject, built, list(fitting), in_dim)
 

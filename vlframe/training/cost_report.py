@@ -34,7 +34,11 @@ def report(composition: MetaComposition, config: RunConfig, device: Device) -> s
         return (
             f"what stages cost is not predicted: a part cannot be tried without data ({type(error).__name__}: {text})"
         )
-    for name, found in predicted.items():
+    for name in config.stages:
+        if name not in predicted:
+            texts.append(f"stage {name}: not predicted: its objective does not run the language model")
+            continue
+        found = predicted[name]
         lines = _stage(name, config.stages[name], config, found, ranks, device)
         texts.append("\n".join([*lines[:1], *_adapters(config.stages[name], composition), *lines[1:]]))
     return "\n\n".join([*texts, *_while_building(composition, config, device)])

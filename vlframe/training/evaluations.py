@@ -40,7 +40,7 @@ def best_by(config: RunConfig, benchmarks: Sequence[Questions]) -> str:
         return config.evaluation.best_by
     if config.validation.dataset is not None:
         return LOSS
-    return benchmarks[0].objective if benchmarks and config.evaluation.every is not None else ""
+    return benchmarks[0].primary_metric if benchmarks and config.evaluation.every is not None else ""
 
 
 class Evaluate(Callback):

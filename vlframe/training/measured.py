@@ -33,7 +33,8 @@ class PredictedAndMeasured(Callback):
     """Predicts a stage's cost from its first micro-batch, before it is computed, and then measures it.
 
     It must come after all callbacks that evaluate or save, so that these are not counted as waiting for data. With a
-    sharded language model it only measures: the prediction needs whole parameters.
+    sharded language model it only measures: the prediction needs whole parameters. So it does for an objective that
+    does not run the language model: it may draw samples by values.
     """
 
     def __init__(self, folder: RunFolder, precision: str, throughput: Throughput) -> None:
@@ -48,7 +49,7 @@ class PredictedAndMeasured(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Batch, batch_index: int) -> None:
         if self.tokens == 0 and trainer.is_global_zero:
             self.resident = resident_bytes(module.model)
-            if not module.sharded and batch.supervised:
+            if not module.sharded and batch.supervised and module.objective.uses_llm:
                 self.predicted = self._predict(trainer, module, batch)
             self.memory.begin(module.device)
         self.tokens = max(self.tokens, batch.ids_BS.numel())
@@ -57,7 +58,8 @@ class PredictedAndMeasured(Callback):
     def _predict(self, trainer: Trainer, module: Any, batch: Batch) -> dict[str, Any]:
         accumulates = trainer.accumulate_grad_batches > 1
         try:
-            cost = pass_cost(module.model, batch, low=low_type(self.precision), accumulates=accumulates)
+            low, loss = low_type(self.precision), module.objective.loss
+            cost = pass_cost(module.model, batch, loss=loss, low=low, accumulates=accumulates)
         except Exception as error:  # e.g. a part that reads values, of which the meta device has none; the run goes on
             log.info("stage %s: its cost is not predicted: %s: %s", module.name, type(error).__name__, error)
             return {}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vlframe.config.schema import StageConfig
     from vlframe.contracts.batch import Batch
     from vlframe.contracts.language_model import Loss
+    from vlframe.contracts.objective import Objective
     from vlframe.model.video_llm import VideoLLM
     from vlframe.runs.quarantine import QuarantineLimit, QuarantineLog
 
@@ -63,7 +64,7 @@ class StageModule(LightningModule):
 
     The loss of an optimizer step is the mean over all its supervised tokens, from any micro-batch or rank: gradients of
     sums are accumulated, and divided by the number of tokens once, before clipping. Terms that parts add
-    (``vlframe.add_loss``) are sums in addition to that of the cross-entropy.
+    (``vlframe.add_loss``) are sums in addition to that of the objective, by default the cross-entropy.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class StageModule(LightningModule):
         model: VideoLLM,
         stage: StageConfig,
         *,
+        objective: Objective,
         name: str,
         number: int,
         steps: int,
@@ -84,6 +86,8 @@ class StageModule(LightningModule):
         super().__init__()
         self.model = model
         self.stage = stage
+        self.objective = objective
+        self.itemised = False  # the objective names the terms of its loss
         self.name = name
         self.number = number  # of the stage in the run
         self.steps = steps
@@ -144,17 +148,20 @@ class StageModule(LightningModule):
         return loss.total if loss.total.requires_grad else torch.zeros((), device=self.device, requires_grad=True)
 
     def loss_of(self, batch: Batch) -> tuple[Loss | None, Mapping[str, Tensor]]:
-        """Return the loss, and the terms that parts have added; no loss if there is nothing to learn and no other rank
-        waits for this one.
+        """Return the loss, and its terms: those that parts have added, and those that the objective names; no loss if
+        there is nothing to learn and no other rank waits for this one.
         """
         with added_losses() as terms:
-            if self.sharded:  # the other ranks cannot run the language model without this one
-                loss: Loss | None = self.model(batch if len(batch) else idle_batch(self.device))
+            if self.sharded and not self.objective.joint:  # the others cannot run the language model without this one
+                waited_for = batch if len(batch) else idle_batch(self.device)
+                loss: Loss | None = self.objective.loss(self.model, waited_for)
             else:
-                loss = self.model(batch) if batch.supervised else None
+                waits = batch.supervised or self.objective.joint
+                loss = self.objective.loss(self.model, batch) if waits else None
         if loss is None or not loss.tokens:  # a pass run only for other ranks does not count
             return loss, {}
-        return loss._replace(total=sum(terms.values(), loss.total)), terms
+        self.itemised = loss.terms is not None
+        return loss._replace(total=sum(terms.values(), loss.total)), {**terms, **(loss.terms or {})}
 
     @property
     def sharded(self) -> bool:
@@ -238,7 +245,8 @@ class StageModule(LightningModule):
             total, *terms = (value / tokens for value in sums_X.tolist())
             scalars["train/loss"] = total
             if names:
-                scalars["train/loss/cross_entropy"] = total - sum(terms)
+                if not self.itemised:
+                    scalars["train/loss/cross_entropy"] = total - sum(terms)
                 scalars |= {f"train/loss/{name}": term for name, term in zip(names, terms, strict=True)}
             self.log("loss", scalars["train/loss"], prog_bar=True, logger=False)
         self.log_dict(scalars, logger=False)  # for callbacks

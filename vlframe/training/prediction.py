@@ -241,9 +241,13 @@ def _renamed(media: list[PreparedMedia], number: int) -> tuple[PreparedMedia, ..
 
 
 def predictions(composition: MetaComposition, config: RunConfig, ranks: int) -> Mapping[str, StagePrediction]:
-    """Return the cost of each stage of a config, by name, on micro-batches of ``example_batch``."""
+    """Return the cost of each stage of a config, by name, on micro-batches of ``example_batch``; not of stages whose
+    objective does not run the language model.
+    """
     found = {}
     for name, model in meta_stages(composition, config).items():
         stage = config.stages[name]
+        if name in composition.objectives and not composition.objectives[name].uses_llm:
+            continue
         found[name] = predict(model, example_batch(composition.budget, stage.batch_size), config, stage, ranks)
     return found

@@ -26,6 +26,7 @@ from vlframe.machine.cpus import cpus
 from vlframe.machine.devices import what_lacks
 from vlframe.machine.memory import check_main_memory, free_main_memory, gigabytes
 from vlframe.model.assemble import refusal
+from vlframe.model.objectives import settings_of
 from vlframe.training.loss_scale import check_precision
 from vlframe.training.prediction import STATES, Resident, meta_stages, stage_resident
 from vlframe.training.standing import LOSS
@@ -46,6 +47,8 @@ def check_stages(config: RunConfig) -> None:
     for name, stage in config.stages.items():
         if stage.data is None and config.dataset is None:
             raise ConfigError(f"stage {name!r} has no data; choose a dataset (dataset=conversations dataset.path=…)")
+        if settings_of(config, stage) is None:  # a run that was saved before there were objectives
+            raise ConfigError(f"stage {name!r} has no objective; choose one (objective=<name>, see vlframe list)")
     _check_evaluations(config)
     refuse_missing(plain(config), "the run")
     check_device(config.trainer)
@@ -196,7 +199,8 @@ def _check_samples(pipeline: Pipeline, samples: Sequence[Sample]) -> None:
                 differing.setdefault(feature, sample)
     if differing:
         _check_kinds(pipeline, list(differing.values()))
-        check_shapes(pipeline.model.llm.tokenizer, differing.values())
+        if pipeline.writes_chats:
+            check_shapes(pipeline.model.llm.tokenizer, differing.values())
 
 
 def _check_kinds(pipeline: Pipeline, samples: Sequence[Sample]) -> None:

@@ -23,6 +23,7 @@ from vlframe.distributed.ranks import devices_of_node, of_all_ranks, own_group, 
 from vlframe.errors import ConfigError
 from vlframe.inference.pipeline import Pipeline, build_pipeline, restore
 from vlframe.machine.cpus import cpus, threads_told
+from vlframe.model.objectives import build_objectives
 from vlframe.registry.registry import Registry
 from vlframe.runs.checkpoint import Checkpoint, checkpoints, clear_leftovers
 from vlframe.runs.folder import RunFolder, write_json
@@ -54,7 +55,6 @@ from vlframe.training.trainer import make_trainer, quiet_lightning
 from vlframe.training.validation import Validation
 
 if TYPE_CHECKING:
-    from vlframe.config.schema import StageConfig
     from vlframe.contracts.sample import Sample
     from vlframe.evaluation.questions import Questions
     from vlframe.model.assemble import MetaComposition
@@ -86,7 +86,7 @@ def train(
             log.info("%s", told)
         for said in pipeline.unchecked:
             log.info("not checked: %s", said)
-        if pipeline.processor is None and (said := no_end_of_turn(pipeline.model.llm.tokenizer)):
+        if pipeline.writes_chats and (said := no_end_of_turn(pipeline.model.llm.tokenizer)):
             log.warning("%s", said)
         if config.loader.workers > (usable := cpus().usable):
             log.info("loader.workers is %d, and this process may use %d CPU cores", config.loader.workers, usable)
@@ -193,6 +193,7 @@ class Run:
         self.opened = opened
         self.datasets = opened.stages
         self.pipeline = pipeline
+        self.objectives = build_objectives(pipeline.config, pipeline.registry)
         self.stop = stop
         self.config = pipeline.config
         self.folder = folder
@@ -277,6 +278,7 @@ class Run:
         module = StageModule(
             self.pipeline.model,
             stage,
+            objective=self.objectives[name],
             name=name,
             number=number,
             steps=data.steps,
@@ -321,9 +323,8 @@ class Run:
         return [Retune()] if then != plain(self.config.stages[resumed.stage]) else []
 
     def _prepared(self, number: int, name: str, stage: Any) -> Any:
-        return self.pipeline.prepared(
-            self.datasets[name], answers=True, resize=stage.resize, seed=self.config.seed + number
-        )
+        given: dict[str, Any] = {"resize": stage.resize, "objective": self.objectives[name]}
+        return self.pipeline.prepared(self.datasets[name], answers=True, seed=self.config.seed + number, **given)
 
     def _world(self) -> int:
         return world_size(self.config.trainer)
@@ -336,7 +337,7 @@ class Run:
             throughput,
             ProgressLines(throughput, terminal=settings.progress and not bar),
             StopAtBoundary(self.stop),  # before the next two: a stopping run is saved, and evaluated once resumed
-            *self._evaluations(stage, throughput),
+            *self._evaluations(name, throughput),
             *more,
             *lightning_objects("callback", self.config.callbacks, self.pipeline.registry),
             # After the callbacks whose state it saves, and after any that stop the run, so that it is saved then.
@@ -355,18 +356,19 @@ class Run:
             profiler=self._profiler(name), bar=bar,
         )  # fmt: skip
 
-    def _evaluations(self, stage: StageConfig, throughput: Throughput) -> list[Callback]:
+    def _evaluations(self, name: str, throughput: Throughput) -> list[Callback]:
         """Return the callback for evaluations in a stage, if there are any."""
         benchmarks = self.opened.benchmarks if self.config.evaluation.every is not None else ()
         data = self.opened.validation
-        validation = None if data is None else self._validation(stage, data)
+        validation = None if data is None else self._validation(name, data)
         if not benchmarks and validation is None:
             return []
         return [Evaluate(self.pipeline, self.loggers, throughput, validation, benchmarks)]
 
-    def _validation(self, stage: StageConfig, samples: Sequence[Sample]) -> Validation:
+    def _validation(self, name: str, samples: Sequence[Sample]) -> Validation:
+        given: dict[str, Any] = {"resize": self.config.stages[name].resize, "objective": self.objectives[name]}
         return Validation(
-            self.pipeline.prepared(samples, answers=True, resize=stage.resize, seed=self.config.seed),
+            self.pipeline.prepared(samples, answers=True, seed=self.config.seed, **given),
             self.config.loader,
             batch_size=self.config.validation.batch_size,
             limit=self.config.media.max_bad_share,

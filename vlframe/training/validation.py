@@ -44,11 +44,14 @@ class Validation:
         self.quarantine = quarantine
 
     def loss(self, module: StageModule) -> float:
-        """Return the mean cross-entropy over all supervised tokens of all ranks. All ranks call this. DataError: no
-        sample could be used, or too many could not.
+        """Return the mean cross-entropy over all supervised tokens of all ranks, or what else the objective gives. All
+        ranks call this. What an objective draws is the same every time, and does not advance the training's random
+        state. DataError: no sample could be used, or too many could not.
         """
         total, tokens, met, bad = 0.0, 0, 0, 0
-        with torch.no_grad(), module.trainer.precision_plugin.val_step_context():
+        drawn = torch.random.fork_rng(devices=[module.device] if module.device.type == "cuda" else [])
+        with torch.no_grad(), module.trainer.precision_plugin.val_step_context(), drawn:
+            torch.manual_seed(self.rows.seed)
             for batch in self._batches():
                 self.quarantine.add(batch.quarantined)
                 counts = met_and_bad(batch)

@@ -1,0 +1,33 @@
+"""A page in a real browser, if this machine has one."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[tuple[Any, list[str]]]:
+    """Open a file from the disk. Yields the page, and what it complained of or asked the network for so far."""
+    browser_there = next(filter(None, map(shutil.which, NAMES)), None)
+    if browser_there is None:
+        pytest.skip(f"this machine has no browser ({', '.join(NAMES)})")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_there, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(f"failed: {request.url[:100]}"))
+        page.on("request", lambda request: None if request.url.startswith(("file:", "data:", "blob:"))
+                else said.append(f"asked the network: {request.url[:100]}"))  # fmt: skip
+        page.goto(file.as_uri())
+        yield page, said
+        browser.close()

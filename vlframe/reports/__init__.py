@@ -1,0 +1,1 @@
+"""What a study found, as pages and figures that open without vlframe."""
