@@ -10,6 +10,7 @@ from vlframe.cli import main
 QUICK = ["train", "experiment=quickstart"]
 
 MISTAKES = [
+    (["train", "experiment=quickstart", "resume="], ["resume= names no folder", "or leave it out"]),
     # words
     (["train", "--experiment", "quickstart"], ["no option '--experiment'", "experiment=…", "--cfg job"]),
     ([*QUICK, "seed=1,2"], ["seed=1,2 has several values", "add -m", "(seed=[1,2])"]),

@@ -64,6 +64,15 @@ def test_ten_bad_samples_stop_nothing_and_eleven_do() -> None:
         share.count(1, 1, quarantine)
 
 
+def test_the_same_few_samples_stop_nothing_however_often_they_are_met() -> None:
+    share, quarantine = QuarantineLimit(0.1), QuarantineLog()
+    for _ in range(50):  # epochs of six samples
+        share.count(6, 2, quarantine, share.new([bad(1), bad(2)]))
+    assert (share.met, share.bad, share.distinct) == (300, 100, 2)
+    with pytest.raises(DataError, match="109 of 309 samples"):
+        share.count(9, 9, quarantine, share.new([bad(number) for number in range(3, 12)]))
+
+
 def test_samples_count_whatever_they_are_quarantined_for() -> None:
     share, quarantine = QuarantineLimit(0.5), QuarantineLog()
     quarantine.add([bad(1, "too_long"), bad(2, "missing_audio")])

@@ -22,6 +22,7 @@ from vlframe.evaluation import run as evaluation
 from vlframe.inference.generate import question
 from vlframe.runs.checkpoint import latest
 from vlframe.runs.folder import RunFolder
+from vlframe.training import instantiate
 from vlframe.training.run import train
 from vlframe.training.stopping import Stop
 
@@ -238,3 +239,13 @@ def test_every_text_of_a_sample_is_unicode(values: dict[str, Any], field: str) -
         Sample(**{"id": "a", "turns": (Turn("user", "whole: \U0001f534"),), **values})
     with pytest.raises(DataError, match="its user turn is no Unicode"):
         question([], "what \ud83d?")
+
+
+def test_a_logger_whose_package_is_not_installed_names_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WandbLogger(CSVLogger):
+        def __init__(self) -> None:
+            raise ModuleNotFoundError("Requirement 'wandb>=0.12.10' not met. HINT: Try running pip install -U wandb")
+
+    monkeypatch.setattr(instantiate, "class_of", lambda name, target: WandbLogger)
+    with pytest.raises(ConfigError, match=r"not installed: pip install 'vlframe\[wandb\]'$"):
+        instantiate.instantiate({"wandb": {"_target_": "lightning.pytorch.loggers.WandbLogger"}})

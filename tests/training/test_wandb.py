@@ -79,7 +79,7 @@ def _is_who_it_is(offline: Path, run: Path) -> None:
 def _an_evaluation_joins(folder: Path, run: Path, offline: Path) -> None:
     """Under the same id; offline its files hold the whole history, as they come in place of the earlier when sent."""
     before = (run / "metrics.csv").read_text()
-    vlframe("evaluate", f"run={run}", "logger=wandb", "media.withhold=[video]", cwd=folder)
+    vlframe("evaluate", f"run={run}", "logger=wandb", "media.withhold=[video]", "media.frames=4", cwd=folder)
     (joined,) = {*(run / "wandb").glob("offline-run-*")} - {offline}
     (evaluation,) = (run / "evaluations").iterdir()
     whole = inspect(joined, "--summary")[0]
@@ -91,6 +91,7 @@ def _an_evaluation_joins(folder: Path, run: Path, offline: Path) -> None:
     assert later[-1][f"{name}/accuracy"] == json.loads((evaluation / "metrics.json").read_text())["accuracy"]
     assert whole["config"]["evaluations"][evaluation.name]["media.withhold"] == ["video"]
     assert whole["config"]["media"]["withhold"] == [] and f"{name}/predictions" in whole["summary"]
+    assert whole["config"]["tokens_per_clip"] == inspect(offline, "--summary")[0]["config"]["tokens_per_clip"]
     assert whole["summary"]["run/outcome"] == "done" and exit_code(joined) == 0
 
 

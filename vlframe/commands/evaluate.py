@@ -36,6 +36,7 @@ def evaluate(config: EvaluateConfig, registry: Registry) -> Evaluation:
     from vlframe.config.typed import plain, read_yaml
     from vlframe.evaluation.run import evaluate_pipeline
     from vlframe.inference.pipeline import load_run, pick_device
+    from vlframe.model.assemble import compose_on_meta
     from vlframe.runs.changes import differences
     from vlframe.runs.folder import RunFolder
     from vlframe.runs.log import log, log_to
@@ -68,9 +69,11 @@ def evaluate(config: EvaluateConfig, registry: Registry) -> Evaluation:
     with log_to(out):
         loggers = None
         if config.logger:
+            # The run's own: what is changed here must not stand as a fact of the run.
+            budget = compose_on_meta(own, registry).budget if changed else pipeline.budget
             own = replace(own, logger=config.logger)
             loggers = JoinedLoggers(
-                own, registry, folder, unlogged, facts(pipeline), name=out.path.name, changes=changed
+                own, registry, folder, unlogged, facts(own, budget), name=out.path.name, changes=changed
             )
         try:
             scores = evaluate_pipeline(pipeline, folder, loggers, out=out, unlogged=unlogged)

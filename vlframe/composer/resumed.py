@@ -22,6 +22,8 @@ def start_of(config_name: str, line: CommandLine) -> str:
     values.
     """
     folder = line.value("resume")
+    if config_name == "train" and folder == "":
+        raise ConfigError("resume= names no folder; name a run's, like resume=runs/quickstart/<id>, or leave it out")
     if config_name != "train" or not folder:
         return config_name
     ConfigStore.instance().store(name="resumed_run", node=_config_of_run(str(folder), line), provider=str(folder))

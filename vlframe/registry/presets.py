@@ -33,7 +33,7 @@ def read_preset(kind: str, name: str, registry: Registry) -> dict[str, Any]:
 
 def preset_of_source(kind: str, source: str, registry: Registry | None = None) -> dict[str, Any] | None:
     """Return the preset of this kind whose ``source`` is that hub id (or has the same last part); None if there is
-    none. None if there is none.
+    none.
 
     Checkpoints refer to other parts by hub ids; presets give their sizes without downloading anything. Without a
     ``registry``, the presets of the installed plugins are searched.

@@ -76,9 +76,9 @@ class QuarantineLimit:
     """Stops a run if more than ``limit`` of the samples are quarantined, for any reason.
 
     A stage draws its samples at random, so those seen so far are representative; ``total`` is for an order that is not
-    random, and makes it the share of all samples. The first ten quarantined samples never stop a run: with half the
-    allowed share of them, a run has a chance of one in fifty to see more than ten before its share falls below the
-    limit.
+    random, and makes it the share of all samples. The first ten quarantined samples never stop a run, however often it
+    meets them: with half the allowed share of them, a run has a chance of one in fifty to see more than ten before its
+    share falls below the limit.
     """
 
     def __init__(self, limit: float | None, total: int | None = None) -> None:
@@ -86,16 +86,28 @@ class QuarantineLimit:
         self.total = total
         self.met = 0
         self.bad = 0
+        self.distinct = 0  # of the bad ones
+        self.ids: set[str] = set()  # of bad samples that this rank met, no more than are needed to tell
 
-    def add(self, met: int, bad: int) -> bool:
-        """Count samples; return whether too many are quarantined."""
+    def new(self, quarantined: Iterable[Quarantined]) -> int:
+        """Return how many of these this rank had not met before, for ``distinct``; 0 once there are enough."""
+        before = len(self.ids)
+        self.ids |= {item.id for item in quarantined} if before <= ALWAYS_ALLOWED else set()
+        return len(self.ids) - before
+
+    def add(self, met: int, bad: int, distinct: int | None = None) -> bool:
+        """Count samples; return whether too many are quarantined. ``distinct`` of the bad ones are met for the first
+        time (None: all).
+        """
         self.met += met
         self.bad += bad
+        self.distinct += bad if distinct is None else distinct
         return self.too_many
 
     @property
     def too_many(self) -> bool:
-        return self.limit is not None and self.bad > max(ALWAYS_ALLOWED, self.limit * self.of)
+        enough = self.distinct > ALWAYS_ALLOWED
+        return self.limit is not None and enough and self.bad > self.limit * self.of
 
     @property
     def of(self) -> int:
@@ -107,9 +119,9 @@ class QuarantineLimit:
         if self.too_many:
             raise DataError(_too_many(self, quarantine))
 
-    def count(self, met: int, bad: int, quarantine: QuarantineLog) -> None:
+    def count(self, met: int, bad: int, quarantine: QuarantineLog, distinct: int | None = None) -> None:
         """Count samples; raise ``DataError`` if too many are quarantined."""
-        self.add(met, bad)
+        self.add(met, bad, distinct)
         self.check(quarantine)
 
 

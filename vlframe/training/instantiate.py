@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
 
 PLACES = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks")
+EXTRAS = {"WandbLogger": "wandb", "TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow"}  # of vlframe
 
 
 def lightning_objects(
@@ -65,6 +66,10 @@ def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any
         taken = inspect.signature(kind).parameters
         try:
             built.append(kind(**{**values, **{key: value for key, value in (more or {}).items() if key in taken}}))
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(kind.__name__)
+            how = f"pip install 'vlframe[{extra}]'" if extra else " ".join(str(error).split())
+            raise ConfigError(f"{name}: {kind.__name__} needs a package that is not installed: {how}") from error
         except Exception as error:  # of Python, or of a service's library: it is the config's to leave it out
             raise ConfigError(f"{name}: {kind.__name__} cannot be made: {' '.join(str(error).split())}") from error
     return built

@@ -27,9 +27,9 @@ from vlframe.training.wandb_login import check_login
 from vlframe.training.wandb_runs import WandbRun, is_wandb, made_by_wandb
 
 if TYPE_CHECKING:
+    from vlframe.contracts.token_budget import TokenBudget
     from vlframe.evaluation.evaluate import Prediction
     from vlframe.evaluation.scores import Evaluation
-    from vlframe.inference.pipeline import Pipeline
     from vlframe.registry.registry import Registry
 
 
@@ -52,9 +52,8 @@ def check_loggers(loggers: Mapping[str, Any], registry: Registry) -> None:
 _LAZY = ("WandbLogger", "TensorBoardLogger", "CSVLogger", "MLFlowLogger")
 
 
-def facts(pipeline: Pipeline) -> dict[str, Any]:
+def facts(config: RunConfig, budget: TokenBudget) -> dict[str, Any]:
     """Return derived facts to sort and filter logged configs by, which no key contains."""
-    config, budget = pipeline.config, pipeline.budget
     ranks = world_size(config.trainer)
     return {
         "vlframe": own_version(),

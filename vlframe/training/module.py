@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 @dataclass
 class Window:
     """The micro-batches of one optimizer step. ``loss`` is a sum that stays on the device, as do the ``terms`` added by
-    parts; ``met`` and ``bad`` count all samples and those quarantined.
+    parts; ``met`` and ``bad`` count all samples and those quarantined, ``newly_bad`` those not quarantined before.
     """
 
     samples: int = 0
     tokens: int = 0
     met: int = 0
     bad: int = 0
+    newly_bad: int = 0
     loss: Tensor | None = None
     terms: dict[str, Tensor] = field(default_factory=dict)
 
@@ -135,6 +136,7 @@ class StageModule(LightningModule):
             set_rng(self.rng)
             self.rng = None
         self.quarantine.add(batch.quarantined)
+        self.window.newly_bad += self.share.new(batch.quarantined)
         self.notes.add(batch)
         self.batch = batch
         self.idle.meet(batch)
@@ -179,8 +181,10 @@ class StageModule(LightningModule):
         nothing waits for the device, unless the loss is to be logged.
         """
         window, self.window = self.window, Window()
-        samples, tokens, met, bad = summed_over_ranks((window.samples, window.tokens, window.met, window.bad))
-        self.share.count(met, bad, self.quarantine)
+        samples, tokens, met, bad, newly_bad = summed_over_ranks(
+            (window.samples, window.tokens, window.met, window.bad, window.newly_bad)
+        )
+        self.share.count(met, bad, self.quarantine, newly_bad)
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size / max(tokens, 1)
         parameters = list(gradient_parameters(self.adamw))
         if self.trainer.world_size > 1:
@@ -282,7 +286,8 @@ class StageModule(LightningModule):
         checkpoint["batches_done"] = self.batches_done
         checkpoint["steps_done"] = self.steps_done
         checkpoint["seconds"] = self.state()["seconds"]
-        checkpoint["met_and_bad"] = [self.share.met, self.share.bad]
+        checkpoint["met_and_bad"] = [self.share.met, self.share.bad, self.share.distinct]
+        checkpoint["bad_samples"] = of_all_ranks(sorted(self.share.ids))
         checkpoint["idle"] = self.idle.state()
         checkpoint["skipped"] = self.skipped.state()
         checkpoint["standing"] = self.standing.state()
@@ -292,7 +297,9 @@ class StageModule(LightningModule):
         self.batches_done = checkpoint["batches_done"]
         self.steps_done = checkpoint["steps_done"]
         self.seconds_before = checkpoint["seconds"]
-        self.share.met, self.share.bad = checkpoint.get("met_and_bad", [0, 0])  # older checkpoints have none
+        counts = checkpoint.get("met_and_bad", [0, 0])  # older checkpoints have none, or no distinct ones
+        self.share.met, self.share.bad, self.share.distinct = (*counts, counts[1])[:3]
+        self.share.ids = {name for names in checkpoint.get("bad_samples", []) for name in names}
         self.idle.restore(checkpoint["idle"])
         self.skipped.restore(checkpoint.get("skipped", SkippedSteps(self.name).state()))  # older checkpoints have none
         self.standing = Standing(**checkpoint.get("standing", {}))  # older checkpoints have none

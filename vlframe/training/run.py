@@ -93,7 +93,7 @@ def train(
         if resumed:
             resumed.announce()
         with recorded(folder, stop, unlogged) as record:
-            record.loggers = loggers = RunLoggers(config, registry, folder, unlogged, facts(pipeline))
+            record.loggers = loggers = RunLoggers(config, registry, folder, unlogged, facts(config, pipeline.budget))
             with own_group(folder if mine is None and world_size(config.trainer) > 1 else None):
                 with listening(stop):
                     record.run = run = Run(pipeline, folder, loggers, stop, opened, callbacks)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.utils import logging
+from transformers.utils.hub import is_offline_mode
 
 from vlframe.contracts.meta import is_meta
 from vlframe.errors import ConfigError, NoArchitecture, WeightsError
@@ -83,7 +84,7 @@ def pretrained_part(
                 key_mapping=rename,
             )
     except (OSError, RuntimeError, UnpicklingError) as error:  # absent or broken files, other shapes, pickled code
-        raise WeightsError(f"{model_class.__name__} cannot be read from {source}: {error}") from error
+        raise WeightsError(f"{model_class.__name__} cannot be read from {source}: {_why(source, error)}") from error
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(needless))
     if missing:
         raise WeightsError(f"{source} lacks {len(missing)} weights of {model_class.__name__}: {', '.join(missing[:8])}")
@@ -94,7 +95,17 @@ def _read(kind: Any, source: str) -> Any:
     try:
         return kind.from_pretrained(source)
     except OSError as error:
-        raise WeightsError(f"no config of {kind.__name__} can be read from {source}: {error}") from error
+        raise WeightsError(f"no config of {kind.__name__} can be read from {source}: {_why(source, error)}") from error
+
+
+def _why(source: str, error: Exception) -> str:
+    """Return the library's reason in one line; of a hub id that may not be fetched, what its own words do not say."""
+    if is_offline_mode() and not Path(source).exists():
+        return (
+            "it is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids fetching it; fetch it once with "
+            f"`hf download {source}`, set HF_HUB_OFFLINE=0, or name a folder that has it (source=<folder>)"
+        )
+    return " ".join(str(error).split())
 
 
 @contextmanager
