@@ -33,7 +33,7 @@ def test_list_tells_who_offers_what() -> None:
     assert stc["distribution"] == "vlframe" and stc["state"] == "ok" and stc["summary"]
     assert {row["kind"] for row in rows} == {
         "encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader", "dataset", "benchmark",
-        "processor", "pixels", "sampler", "checkpoint_format",
+        "processor", "pixels", "sampler", "checkpoint_format", "objective",
     }  # fmt: skip
     assert not [row for row in rows if row["state"] != "ok"]
 
