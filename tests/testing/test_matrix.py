@@ -10,6 +10,7 @@ from vlframe.commands.plugin import parts_of_models, text, tried
 from vlframe.registry.registry import Registry
 from vlframe.testing.matrix import Pair, neighbours
 
+pytestmark = pytest.mark.timeout(1200)  # some 250 pairs are built, and most of them trained for a step
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "parts.md"
 MARK = "<!-- vlframe plugin matrix format=markdown -->\n"
 FORGETFUL = '''
