@@ -54,7 +54,6 @@ def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) 
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the token that the chat template writes after an answer; None if that is not a single token."""
-    closing = ChatTemplate(tokenizer).facts.closing.strip()
-    ids = tokenizer.encode(closing, add_special_tokens=False) if closing else []
-    return ids[0] if len(ids) == 1 else None
+    """Return the token that ends an answer in the chat template; None if it writes none there."""
+    token = ChatTemplate(tokenizer).end_of_turn().token
+    return tokenizer.encode(token, add_special_tokens=False)[0] if token else None

@@ -30,6 +30,7 @@ COLUMNS = re.compile(r"[^{\[,;\t\n]+([,;\t][^,;\t\n]*)+")  # of the first line o
 COMMENTS = ("//", "#", "/*")  # at the beginning of a line, where JSON has nothing like them
 YAML = re.compile(r"(---|%YAML|-\s|-$|[\w\"'-]+\s*:(\s|$))")
 TOML = re.compile(r"\[+[A-Za-z_][\w.-]*\]+")
+OBJECT = re.compile(r'\{\s*"')
 PYTHON = re.compile(r"\[?\s*\{\s*'")
 TURNS = ("conversations", "messages")
 WRAPPED = re.compile(r'\{\s*"([^"\\]+)"\s*:\s*\[\s*\{')
@@ -88,6 +89,8 @@ def _other_text(start: bytes) -> str:
         return f"JSON with comments (line {comment[0]}: {comment[1][:40]!r}), and JSON has none; take them out"
     if PYTHON.match(lines[0]):
         return f"text as Python prints objects, with single quotes; write each row with json.dumps; {SHAPE}"
+    if has_rows and any(map(OBJECT.search, lines)):
+        return ""
     if TOML.fullmatch(lines[0]):
         return f"TOML by its first line ({lines[0][:60]!r}); {SHAPE}"
     if has_rows:
@@ -100,6 +103,8 @@ def _other_text(start: bytes) -> str:
         )
     if len(words) > 1 and all(map(YAML.match, words[:2])):
         return f"YAML by its first lines ({words[0][:60]!r}); {SHAPE}, written for example with json.dumps"
+    if any(map(OBJECT.search, lines)):  # damaged before its first brace: its lines are read, and named
+        return ""
     return f"text without any JSON object ({lines[0][:60]!r}); {SHAPE}"
 
 

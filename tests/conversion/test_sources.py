@@ -147,7 +147,9 @@ def test_a_source_that_the_format_does_not_have_is_refused_with_the_list(
 
 
 def test_a_format_is_recognised_or_asked_for(files: Any, registry: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    with pytest.raises(ConfigError, match=r"vit.pt: no installed format recognises it; name .*installed are layered, "):
+    with pytest.raises(
+        ConfigError, match=r"vit.pt: no installed format recognises it; name .*installed are blip2, layered, "
+    ):
         vlframe.convert(files["tower"].rename(tmp_path / "vit.pt"), tmp_path / "ours", registry=registry)
     for row in registry.rows("checkpoint_format"):
         monkeypatch.setattr(row.load_class(), "recognises", lambda self, source: True)
@@ -163,7 +165,7 @@ def test_a_run_that_came_from_no_checkpoint_says_that_a_format_is_needed(
     run = save_as_run(
         build_pipeline(compose("train", [*TINY, "connector=linear"], registry), registry), tmp_path / "run"
     )
-    with pytest.raises(ConfigError, match=r"in which format it is to be written; give format=<name>: layered, "):
+    with pytest.raises(ConfigError, match=r"in which format it is to be written; give format=<name>: blip2, layered, "):
         vlframe.export(run, tmp_path / "out", registry=registry)
     assert vlframe.export(run, tmp_path / "out", format="layered", registry=registry) == "layered"
     model = torch.load(tmp_path / "out" / "all.pth", weights_only=True)["model"]

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from vlframe import ConfigError, DataError, Sample, Turn
 from vlframe.data.chat import check_shapes, encode, encode_prompt
-from vlframe.data.template import no_end_of_turn
+from vlframe.data.template import ChatTemplate, EndOfTurn, no_end_of_turn
 from vlframe.data.text import Encoded
 from vlframe.errors import NothingToLearn
 
@@ -306,3 +306,36 @@ def test_time_grows_with_the_turns(name: str) -> None:
     encoded = encode(talk(*texts), using)
     assert time.process_time() - started < 3  # of a machine that is busy; a prefix for each answer took ten
     assert learnt(encoded, using).count("answer") == 800
+
+
+CHANGING = [
+    ("m.content | tojson", "changes the texts of user turns (writes \"It\" as \\\"It\\\")"),
+    ("m.content | e", "changes the texts of user turns (writes \"It\" as &#34;It&#34;)"),
+    ("m.content[:12]", "changes the texts of user turns (cuts one of"),
+    ("(m.content[:200] if m.role == 'assistant' else m.content)", "changes the texts of assistant turns (cuts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "reason"), CHANGING)
+def test_a_template_that_cuts_or_escapes_texts_is_refused(content: str, reason: str) -> None:
+    body = "{% for m in messages %}{{ '[' + m.role + ']' }}{{ CONTENT }}{{ eos_token }}{% endfor %}"
+    with pytest.raises(ConfigError) as caught:
+        encode(talk("Q", "A"), tokenizer(body.replace("CONTENT", content)))
+    assert reason in str(caught.value) and "llm.chat_template" in str(caught.value)
+
+
+ENDS = [
+    ("' ### END' + eos_token", EndOfTurn("### END", "</s>")),
+    ("eos_token + '\n'", EndOfTurn("", "</s>")),
+    ("'<|over|>\n'", EndOfTurn("<|over|>", "")),
+    ("'\n### '", EndOfTurn("###", "")),
+    ("'.'", EndOfTurn(".", "")),
+    ("'\n'", EndOfTurn("", "")),
+]
+
+
+@pytest.mark.parametrize(("end", "wanted"), ENDS)
+def test_words_behind_an_answer_are_told_from_the_token_that_ends_it(end: str, wanted: EndOfTurn) -> None:
+    using = tokenizer(f"{{% for m in messages %}}{{{{ '[' + m.role + ']' + m.content + {end} }}}}{{% endfor %}}")
+    assert ChatTemplate(using).end_of_turn() == wanted
+    assert bool(no_end_of_turn(using)) == (not wanted.token and len(wanted.words) < 2)

@@ -16,7 +16,8 @@ import vlframe
 from vlframe.composer.compose import compose
 from vlframe.errors import ConfigError, UserError
 from vlframe.inference.chat import Chat
-from vlframe.inference.generate import answer, before_stop, question, stream
+from vlframe.inference.ending import before_stop
+from vlframe.inference.generate import answer, question, stream
 from vlframe.inference.pipeline import build_pipeline
 
 QUESTION = "what happens?"

@@ -653,7 +653,22 @@ def test_sampling_settings_mean_sampling(asked: dict[str, Any], samples: bool) -
         ({"output_scores": True}, "does not give one answer"),
         ({"max_length": 9}, "use max_new_tokens"),
         ({"temprature": 1}, "no setting 'temprature'. Did you mean 'temperature'"),
-        ({"top_p": 3.0}, "top_p"),
+        ({"top_p": 3.0}, "top_p is 3.0; it is a number from 0 to 1"),
+        ({"top_k": 2.5}, "top_k is 2.5; it is a whole number from 0"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5; it is a whole number from 1"),
+        ({"max_new_tokens": "8"}, "max_new_tokens is '8'; it is a whole number"),
+        ({"max_new_tokens": True}, "max_new_tokens is True; it is a whole number"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; it is a whole number from 1"),
+        ({"min_new_tokens": 9}, "min_new_tokens=9 and max_new_tokens=7 contradict"),
+        ({"min_length": 9}, "use min_new_tokens"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0; it is a number above 0"),
+        ({"num_beams": 0}, "num_beams is 0; it is a whole number from 1"),
+        ({"temperature": float("nan")}, "temperature is nan; it is a number from 0"),
+        ({"do_sample": "yes"}, "do_sample is 'yes'; it is True or False"),
+        ({"prompt_lookup_num_tokens": 3}, "prompt_lookup_num_tokens has no meaning or does not work"),
+        ({"guidance_scale": 2.0}, "settings that can be given are .*repetition_penalty"),
+        ({"num_beam_groups": 2}, "num_beam_groups has no meaning or does not work"),
+        ({"penalty_alpha": 0.5, "top_k": 4}, "penalty_alpha has no meaning or does not work"),
     ],
 )
 def test_settings_that_cannot_be_followed_are_refused(asked: dict[str, Any], sentence: str) -> None:
@@ -743,3 +758,26 @@ TINY_STATES = {"vocab_size": 704, "hidden_size": 48, "num_hidden_layers": 2}
 def test_a_refusal_says_what_the_model_is_and_advises_only_what_was_tried(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message), meta_build():
         build({"name": "causal_lm", "architecture": fields, "tokenizer": "bundled:tiny", "context": 64})
+
+
+WORKING: dict[str, Any] = {
+    "max_new_tokens": 3, "min_new_tokens": 2, "max_time": 60, "temperature": 0.5, "top_k": 3, "top_p": 0.9,
+    "min_p": 0.1, "typical_p": 0.9, "top_h": 0.5, "epsilon_cutoff": 0.01, "eta_cutoff": 0.01, "num_beams": 2,
+    "length_penalty": -1.0, "repetition_penalty": 1.5, "no_repeat_ngram_size": 2, "do_sample": True,
+    "renormalize_logits": True, "remove_invalid_values": True, "use_cache": False, "stop_strings": ["a"],
+    "early_stopping": True, "bad_words_ids": [[5]], "suppress_tokens": [5], "begin_suppress_tokens": [5],
+    "sequence_bias": [[[5], -9.0]], "exponential_decay_length_penalty": (1, 1.5), "eos_token_id": 5, "pad_token_id": 5,
+    "forced_eos_token_id": 5, "cache_implementation": "dynamic", "cache_config": None,
+}  # fmt: skip
+
+
+def test_every_generation_setting_that_is_taken_generates() -> None:
+    from vlframe_causal_lm.generation import TAKEN
+
+    assert set(WORKING) == set(TAKEN)
+    llm = build(preset("tiny"))
+    embeds_BSE, mask_BS = llm.embed(torch.arange(3, 9)[None]), torch.ones(1, 6)
+    for name, value in WORKING.items():
+        beams = {"num_beams": 2} if name in ("length_penalty", "early_stopping") else {}
+        ids_BG = llm.generate(embeds_BSE, mask_BS, **{"max_new_tokens": 4, name: value}, **beams)
+        assert ids_BG.shape[0] == 1 and 1 <= ids_BG.shape[1] <= 4, name

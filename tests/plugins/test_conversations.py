@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from vlframe_conversations import vlframe_components
@@ -591,6 +591,8 @@ def test_entries_of_a_mixture(tmp_path: Path) -> None:
     junk=st.text('{}[],:"\\n a', max_size=4),
     array=st.booleans(),
 )
+@example(written=[(ROW, [])], cut=0, junk=":", array=False)
+@example(written=[(ROW, [])], cut=0, junk="[a]\n", array=False)
 def test_no_damage_makes_entries_raise(
     tmp_path: Path, written: list[tuple[dict[str, Any], list[str]]], cut: int, junk: str, array: bool
 ) -> None:

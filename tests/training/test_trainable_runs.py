@@ -252,7 +252,7 @@ def test_a_part_that_nothing_reaches_is_named_and_a_late_gradient_counts(tmp_pat
 def test_too_many_samples_that_are_too_long_stop_a_run_and_a_few_that_are_all_fail_it(tmp_path: Path) -> None:
     words = ["text.max_length=150", "text.too_long=drop"]
     turns = [{"from": "human", "value": "word " * 200}, {"from": "gpt", "value": "red"}]
-    rows = [{"id": str(number), "conversations": turns} for number in range(8)]
+    rows = [{"id": str(number), "conversations": turns} for number in range(12)]
     (tmp_path / "long.json").write_text(json.dumps(rows))
     arguments = training(tmp_path / "long.json", *words)
     with pytest.raises(DataError, match=r"12 of 12 samples .*\(too_long\), more than media\.max_bad_share=0\.1"):
@@ -260,7 +260,7 @@ def test_too_many_samples_that_are_too_long_stop_a_run_and_a_few_that_are_all_fa
     with pytest.raises(DataError, match=r"stage main had no usable sample: all 4 .*trim_text"):
         run(tmp_path / "few", [*arguments, "stages.main.steps=2"])
     checked = vlframe("data", "check", "long.json", *[word for word in arguments if "stage" not in word and "dataset" not in word], cwd=tmp_path, check=False)  # fmt: skip  # noqa: E501
-    assert checked.returncode == 1 and "none of its 8 samples is left: 8 for too_long" in checked.stdout
+    assert checked.returncode == 1 and "none of its 12 samples is left: 12 for too_long" in checked.stdout
 
 
 def test_a_benchmark_of_which_nothing_could_be_asked_fails(tmp_path: Path) -> None:

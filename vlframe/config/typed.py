@@ -35,9 +35,25 @@ def typed(schema: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
         result = _container(merged)
         for layer in layers[-1:]:
             result = _still_missing(result, plain(layer))
-        return result
+        return result | {
+            item.name: _some_typed(item.law.some_of, item.name, result[item.name])
+            for item in keys_of(schema)
+            if item.law.some_of is not None and isinstance(result[item.name], Mapping)
+        }
     except OmegaConfBaseException as error:
         raise ConfigError(key_problem(error)) from error
+
+
+def _some_typed(schema: type, name: str, given: Mapping[str, Any]) -> Any:
+    """Give some of a schema's keys their types, and leave the others out."""
+    whole = OmegaConf.create({name: OmegaConf.structured(open_schema(schema))})
+    return _those_of(given, _container(OmegaConf.merge(whole, {name: given}))[name])
+
+
+def _those_of(given: Any, values: Any) -> Any:
+    if isinstance(given, Mapping) and isinstance(values, Mapping):
+        return {name: _those_of(inner, values[name]) for name, inner in given.items()}
+    return given if given == MISSING else values
 
 
 def _still_missing(values: Any, given: Any) -> Any:

@@ -32,6 +32,9 @@ REFUSALS = (
     LookupError,
     AttributeError,
 )  # raised by code inside a template
+TELLING_WORDS = 2  # characters behind an answer that end one: a full stop or a quotation mark does not
+_LONG = '"It" ' + "and so on, " * 2000
+_ESCAPED = re.compile(r'\\"It\\"|&(quot|#34|#x22);It&(quot|#34|#x22);')
 _REPEATS = 8  # renderings of one conversation that must be equal
 
 
@@ -44,6 +47,16 @@ class Facts:
     parts: bool
     opening: str
     closing: str
+
+
+@dataclass(frozen=True)
+class EndOfTurn:
+    """What a template writes behind an answer: plain ``words``, then the special ``token`` that ends the turn; "" for
+    what it does not write.
+    """
+
+    words: str
+    token: str
 
 
 class ChatTemplate:
@@ -62,6 +75,15 @@ class ChatTemplate:
         if known is None or known[0] != self.source:
             known = _KNOWN[tokenizer] = self.source, self._find_out()
         self.facts = known[1]
+
+    def end_of_turn(self) -> EndOfTurn:
+        """Return what ends an answer's turn, as a model that was trained with this template writes it."""
+        text = self.facts.closing.strip()
+        found = re.search(_one_of(self._special_tokens()), text)
+        if found is not None:
+            return EndOfTurn(text[: found.start()].rstrip(), found[0])
+        one = len(text) >= TELLING_WORDS and len(self._tokenizer.encode(text, add_special_tokens=False)) == 1
+        return EndOfTurn("", text) if one else EndOfTurn(text, "")
 
     def render(self, turns: Sequence[Turn], *, opening: bool = False) -> str:
         """Render a conversation, optionally with the ``opening`` of an answer. Raises whatever the template raises."""
@@ -161,12 +183,29 @@ class ChatTemplate:
             text = texts.pop()
             if not marked([question, answer]).lost(text) and question.text in asked:
                 opening = asked[asked.index(question.text) + len(question.text) :]
+                self._check_whole(parts)
                 return Facts(parts, opening, closing)
             reasons.append("it loses one of them")
         raise ConfigError(
             f"the chat template of {self.name!r} cannot write a question and its answer: given as text: {reasons[0]}; "
             f"as a list of parts: {reasons[1]}. Name another template (llm.chat_template)"
         )
+
+    def _check_whole(self, parts: bool) -> None:
+        """Raise ConfigError for a template that cuts a long text short, or escapes texts as JSON and HTML do."""
+        for number, role in enumerate(("user", "assistant")):
+            texts = [mark(0), mark(1)]
+            texts[number] += _LONG + mark(2)
+            text = self._render([Turn("user", texts[0]), Turn("assistant", texts[1])], parts, False)
+            _, _, written = text.partition(mark(number))
+            escaped = _ESCAPED.match(written)
+            if not escaped and mark(2) in written:
+                continue
+            how = f"writes {_LONG[:4]} as {escaped[0]}" if escaped else f"cuts one of {len(_LONG):,} characters short"
+            raise ConfigError(
+                f"the chat template of {self.name!r} changes the texts of {role} turns ({how}), which the language "
+                "model would learn; name another template (llm.chat_template)"
+            )
 
     def _closing(self, parts: bool, turns: Sequence[Turn]) -> str:
         """Return the end of an answer's turn: what stands behind the answer of ``turns`` whatever comes next."""
@@ -179,8 +218,11 @@ class ChatTemplate:
                 others.append(self._render([*turns, Turn(role, more)], parts, False).partition(answer)[2])
             except REFUSALS:  # many templates take no two answers, or no system turn, in a row
                 continue
-        special = [*self._tokenizer.all_special_tokens, *map(str, self._tokenizer.added_tokens_decoder.values())]
+        special = self._special_tokens()
         return common_end([*behind, *others], special) or common_end(behind, special) or behind[1].rstrip()
+
+    def _special_tokens(self) -> list[str]:
+        return [*self._tokenizer.all_special_tokens, *map(str, self._tokenizer.added_tokens_decoder.values())]
 
     def _render(self, turns: Sequence[Turn], parts: bool, opening: bool) -> str:
         return str(
@@ -193,10 +235,12 @@ class ChatTemplate:
 def no_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a warning about a template that writes nothing behind an answer; "" for one that does."""
     template = ChatTemplate(tokenizer)
-    if template.facts.closing.strip():
+    end = template.end_of_turn()
+    if end.token or len(end.words) >= TELLING_WORDS:
         return ""
+    what = f"only {end.words!r}" if end.words else "no end of turn"
     return (
-        f"the chat template of {template.name!r} writes no end of turn behind an answer, so training does not teach "
+        f"the chat template of {template.name!r} writes {what} behind an answer, so training does not teach "
         "the language model to stop: answers end only at tokens that it ends at already, at stop strings, or at "
         "max_new_tokens; name a template that writes one (llm.chat_template)"
     )
@@ -221,11 +265,15 @@ def common_end(behind: Sequence[str], special: Collection[str]) -> str:
     """Return what all of these texts begin with, in whole tokens, without blanks at its end. Two special tokens may
     begin alike.
     """
-    tokens = "|".join(re.escape(token) for token in sorted(special, key=len, reverse=True) if token)
-    unit = re.compile(rf"{tokens or '(?!)'}|<[^<>\s]+>|\[[^][\s]+\]|\s|[^\s<[]+|.")
+    unit = re.compile(rf"{_one_of(special)}|<[^<>\s]+>|\[[^][\s]+\]|\s|[^\s<[]+|.")
     split = [unit.findall(text) for text in behind]
     shared = takewhile(lambda units: len(set(units)) == 1, zip(*split, strict=False))
     return "".join(units[0] for units in shared).rstrip()
+
+
+def _one_of(tokens: Collection[str]) -> str:
+    """Return a pattern of these texts, of which two may begin alike."""
+    return "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True) if token) or "(?!)"
 
 
 def _has_thought(turn: Turn) -> bool:

@@ -32,6 +32,10 @@ class Device:
         """Return whether the device is known not to compute in bfloat16, and asked to."""
         return precision == "bf16" and self.bf16 is None and self.f16 is not None
 
+    def refuses(self, precision: str) -> bool:
+        """Return whether training in this precision is refused: on a CPU, which does not scale losses."""
+        return precision == "16" and self.shared
+
     def seconds(self, flops: int, precision: str) -> float | None:
         """Return the seconds that these operations take at the assumed share of the peak."""
         peak = {"bf16": self.bf16, "16": self.f16}.get(precision, self.f32)

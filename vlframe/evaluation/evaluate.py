@@ -31,7 +31,6 @@ from vlframe.evaluation.likelihood import (
     chosen,
 )
 from vlframe.evaluation.sides import CollateSides, SideBySide
-from vlframe.inference.generate import before_stop, with_stops
 from vlframe.inference.pipeline import inference, pick_device
 from vlframe.model.cache import MediaCache
 from vlframe.runs.quarantine import QuarantineLimit, QuarantineLog
@@ -300,12 +299,11 @@ def _rows(questions: Questions, asked: Sequence[Question], withhold: Sequence[st
 def _written(questions: Questions, batch: Batch, cache: MediaCache, ways: Ways) -> Replies:
     pipeline = questions.pipeline
     model = pipeline.model
-    sampling = with_stops(pipeline, {"max_new_tokens": questions.benchmark.max_new_tokens})
+    ending = pipeline.ending
+    sampling = ending.settings({"max_new_tokens": questions.benchmark.max_new_tokens})
     ids_BG = model.generate(batch.to(model.device), cache, **sampling)
     texts = model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
-    return {
-        name: Reply(before_stop(text, pipeline.stop_strings)) for name, text in zip(batch.samples, texts, strict=True)
-    }
+    return {name: Reply(ending.cut(text)) for name, text in zip(batch.samples, texts, strict=True)}
 
 
 def _chosen(questions: Questions, batch: Batch, cache: MediaCache, ways: Ways) -> Replies:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -83,47 +83,11 @@ def answer(pipeline: Pipeline, samples: Sequence[Sample], **sampling: Any) -> li
 def answer_prepared(pipeline: Pipeline, items: Sequence[PreparedSample], **sampling: Any) -> list[str]:
     """Answer questions whose media are already decoded."""
     batch, device = _batch(pipeline, items)
-    sampling = with_stops(pipeline, sampling)
+    ending = pipeline.ending.asked(sampling.get("stop_strings"))
     with inference(pipeline, device):
-        ids_BG = pipeline.model.generate(batch, **sampling)
+        ids_BG = pipeline.model.generate(batch, **ending.settings(sampling))
     texts = pipeline.model.llm.tokenizer.batch_decode(ids_BG, skip_special_tokens=True)
-    stops = stop_strings(sampling)
-    return [before_stop(text, stops).strip() for text in texts]  # many chat templates put a space before an answer
-
-
-def stop_strings(sampling: Mapping[str, Any]) -> list[str]:
-    """Return the texts that end an answer, given as transformers accepts them: one, or a list."""
-    stops = sampling.get("stop_strings") or []
-    return [stops] if isinstance(stops, str) else list(stops)
-
-
-def with_stops(pipeline: Pipeline, sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``sampling`` with this pipeline's stop strings added to its own."""
-    stops = list(dict.fromkeys([*stop_strings(sampling), *pipeline.stop_strings]))
-    return {**sampling, "stop_strings": stops} if stops else dict(sampling)
-
-
-def before_stop(text: str, stops: Sequence[str]) -> str:
-    """Return the text before the first stop string in it."""
-    return text[: min((at for at in map(text.find, stops) if at >= 0), default=len(text))]
-
-
-def unstopped(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
-    """Yield the pieces of a text before its first stop string, which may span two of them."""
-    held = ""
-    kept = max(map(len, stops), default=1) - 1
-    for piece in pieces:
-        held += piece
-        whole = before_stop(held, stops)
-        if len(whole) < len(held):
-            held = whole
-            break
-        ready = len(held) - kept
-        if ready > 0:
-            yield held[:ready]
-            held = held[ready:]
-    if held:
-        yield held
+    return [ending.cut(text).strip() for text in texts]  # many chat templates put a space before an answer
 
 
 def stream(pipeline: Pipeline, sample: Sample, **sampling: Any) -> Iterator[str]:
@@ -131,14 +95,14 @@ def stream(pipeline: Pipeline, sample: Sample, **sampling: Any) -> Iterator[str]
     from transformers import TextIteratorStreamer
 
     batch, device = _batch(pipeline, prepared(pipeline, [sample]))
-    sampling = with_stops(pipeline, sampling)
+    ending = pipeline.ending.asked(sampling.get("stop_strings"))
     streamer = TextIteratorStreamer(pipeline.model.llm.tokenizer, skip_prompt=False, skip_special_tokens=True)
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
             with inference(pipeline, device):
-                pipeline.model.generate(batch, streamer=streamer, **sampling)
+                pipeline.model.generate(batch, streamer=streamer, **ending.settings(sampling))
         except BaseException as error:
             failures.append(error)
             streamer.end()
@@ -146,7 +110,7 @@ def stream(pipeline: Pipeline, sample: Sample, **sampling: Any) -> Iterator[str]
     thread = Thread(target=run, daemon=True)
     thread.start()
     begun = False
-    for piece in unstopped(streamer, stop_strings(sampling)):
+    for piece in ending.pieces(streamer):
         piece = piece if begun else piece.lstrip()
         begun = begun or bool(piece)
         if piece:

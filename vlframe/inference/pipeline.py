@@ -16,7 +16,9 @@ from vlframe.contracts.processor import Processor
 from vlframe.contracts.sample import Sample
 from vlframe.contracts.token_budget import TokenBudget
 from vlframe.data.prepare import PreparedSamples
+from vlframe.data.template import TELLING_WORDS, ChatTemplate
 from vlframe.errors import ConfigError
+from vlframe.inference.ending import Ending
 from vlframe.machine.cpus import set_threads
 from vlframe.machine.devices import process_count
 from vlframe.machine.memory import check_main_memory
@@ -52,9 +54,14 @@ class Pipeline:
     _loaders: dict[Any, MediaLoader] = field(default_factory=dict, repr=False)
 
     @property
-    def stop_strings(self) -> list[str]:
-        """Return the texts that end an answer, in addition to the language model's own tokens."""
-        return list(getattr(self.processor, "stop_strings", ()))
+    def ending(self) -> Ending:
+        """Return what ends an answer, in addition to the language model's own tokens."""
+        if not self.writes_chats:
+            return Ending(tuple(getattr(self.processor, "stop_strings", ())))
+        end = ChatTemplate(self.model.llm.tokenizer).end_of_turn()
+        if end.token:
+            return Ending(closing=end.words)
+        return Ending((end.words,) if len(end.words) >= TELLING_WORDS else ())
 
     @property
     def writes_chats(self) -> bool:

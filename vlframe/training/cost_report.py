@@ -98,7 +98,7 @@ def _stage(
         f"({found.tokens:,} tokens a micro-batch):",
         render(rows),
         f"a step is {flops / 1e12:.3g} TFLOP on each device{pace}",
-        verdict(stage, found, asked, device, ranks, sharing),
+        verdict(stage, found, asked, device, ranks, sharing, settings.precision),
     ]
 
 
@@ -120,7 +120,13 @@ def as_configured(config: RunConfig, found: StagePrediction) -> DeviceBytes:
 
 
 def verdict(
-    stage: StageConfig, found: StagePrediction, asked: DeviceBytes, device: Device, ranks: int, sharing: int = 1
+    stage: StageConfig,
+    found: StagePrediction,
+    asked: DeviceBytes,
+    device: Device,
+    ranks: int,
+    sharing: int = 1,
+    precision: str = "32",
 ) -> str:
     """Say whether a device holds the stage as configured, and what would make it fit. ``sharing`` processes have the
     device to themselves together.
@@ -128,6 +134,11 @@ def verdict(
     each = gigabytes(asked.peak)
     need = each if sharing == 1 else f"{gigabytes(sharing * asked.peak)} ({sharing} processes with {each} each)"
     told = f"needs {need}, {device.words} has {gigabytes(device.memory)}"
+    if device.refuses(precision):
+        return (
+            f"does not run: trainer.precision={precision} is for GPUs, and this is planned for {device.words}; say "
+            "trainer.precision=32 or bf16, or plan for a GPU (device=h100)"
+        )
     if sharing * asked.peak <= device.memory:
         return f"fits: {told}"
     found_out = ways_out(stage, found, asked, device.memory // sharing, ranks)
