@@ -6,13 +6,18 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test sweep setup weights study lint clean
+.PHONY: demo test slow sweep setup weights study lint clean
 
 demo: setup
 	$(BIN)/python experiments/quickstart/demo.py
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# Tests that take minutes, and are no part of the above: when they were last run, and their results, are in
+# experiments/README.md.
+slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist load $(TESTS)
 
 # The test of Hydra's Optuna sweeper. It brings packages that slow every process down, so they stand apart.
 sweep: setup

@@ -20,13 +20,17 @@ for key in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
 sys.path.insert(0, str(Path(__file__).parent))  # tests/helpers/
 
 
-REAL_PROCESSES = ("training", "runs", "distributed", "real_input", "experiments")
+LONG = ("training", "runs", "distributed", "real_input", "experiments", "testing", "studies", "reports", "model")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` run where there is one. Files with few long tests come first, so that the many short ones
-    fill up what is left at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in REAL_PROCESSES)
+    """Tests marked ``gpu`` run where there is one, tests marked ``slow`` where they are asked for (``-m slow``). Files
+    with few long tests come first, so that the many short ones fill up what is left at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    if items and "slow" not in items[0].config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; make slow runs it"))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_gpu():
         for item in marked:

@@ -46,6 +46,7 @@ def test_table_1_composes_and_has_the_tokens_of_2d_and_3d(tmp_path: Path, monkey
         assert typical_tokens(budget, "video", config.media.frames) == tokens, label
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_tiny_twin_of_table_1_runs_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All eight take minutes: `vlframe study run experiments/table1/tiny.yaml`."""
     cell = "none 2D pool"

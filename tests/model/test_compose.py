@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from helpers.twins import open_with_twins
@@ -20,6 +21,7 @@ EXPERIMENTS = [
     if not path.name.startswith("_")  # what several experiments share
 ]
 EXPERIMENTS += [[*words, "model=videollama2_1_7b_16f"] for words in EXPERIMENTS if "=videollama2/" in words[0]]
+CONNECTORS = ("stc", "stc_v35", "stp", "spatial_conv", "spatial_pool", "linear", "mlp", "pool", "qformer")
 PRESETS = {
     kind: list(preset_files(kind, INSTALLED))
     for kind in ("encoder", "connector", "audio_encoder", "audio_connector", "llm")
@@ -66,11 +68,22 @@ def test_every_preset_plans(kind: str, name: str, registry) -> None:
         assert compose_on_meta(config, registry).parameters[kind] >= 0
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=" ".join)
-@pytest.mark.parametrize(
-    "connector", ["stc", "stc_v35", "stp", "spatial_conv", "spatial_pool", "linear", "mlp", "pool", "qformer"]
-)
-def test_one_override_swaps_the_connector_of_every_experiment(experiment: list[str], connector: str, registry) -> None:
+def swaps() -> list[Any]:
+    """Every connector in every experiment; each experiment's turn of three of them runs every time."""
+    return [
+        pytest.param(
+            connector,
+            words,
+            marks=[] if (at + number) % 3 == 0 else pytest.mark.slow,
+            id=f"{connector}-{' '.join(words)}",
+        )
+        for number, words in enumerate(EXPERIMENTS)
+        for at, connector in enumerate(CONNECTORS)
+    ]
+
+
+@pytest.mark.parametrize(("connector", "experiment"), swaps())
+def test_one_override_swaps_the_connector_of_every_experiment(connector: str, experiment: list[str], registry) -> None:
     # The official context has room for what their own connector makes of 16 frames, and not for every other's.
     many = len(experiment) > 1 or "videollama2_av" in experiment[0]
     room = ["text.max_length=8192"] if many else []

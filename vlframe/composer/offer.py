@@ -24,6 +24,9 @@ from vlframe.registry.discovery import refuse_broken
 from vlframe.registry.registry import Registry
 
 
+_in_store: list[Any] = []  # what Hydra's store, of which a process has one, was last filled from
+
+
 def schemas() -> Mapping[str, type[Any]]:
     """Return the schema of each command's root config."""
     return {
@@ -45,7 +48,19 @@ def open_registry(paths: Sequence[str] = (), strict: bool = False) -> Registry:
 
 
 def offer(registry: Registry) -> None:
-    """Put the schemas and every component into Hydra's store. PluginError: a preset with a name that is taken."""
+    """Put the schemas and every component into Hydra's store, unless it holds exactly them. PluginError: a preset with
+    a name that is taken.
+    """
+    if [*map(id, _offered_of(registry))] != [*map(id, _in_store)]:
+        _put(registry)
+        _in_store[:] = _offered_of(registry)
+
+
+def _offered_of(registry: Registry) -> list[Any]:
+    return [registry, *schemas().values(), *registry.rows(), *kinds().values()]
+
+
+def _put(registry: Registry) -> None:
     store = ConfigStore.instance()
     for kind in kinds().values():  # left by an earlier registry in this process
         store.repo.pop(kind.group, None)
