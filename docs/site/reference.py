@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vlframe import _DOOR as DOOR
 from vlframe.composer.compose import compose
 from vlframe.composer.offer import schemas
 from vlframe.config.asking import OF_EVERY
@@ -36,7 +37,21 @@ def pages(registry: Registry) -> Mapping[str, str]:
     found = {f"reference/config/{name}.md": config_page(name, schema) for name, schema in schemas().items()}
     for kind in kinds().values():
         found[f"reference/components/{kind.name}.md"] = component_page(kind, registry)
-    return found
+    return found | {"reference/api.md": api_page()}
+
+
+def api_page() -> str:
+    """Return the page of everything that plugins and scripts import from ``vlframe``, by the room it comes from."""
+    rooms: dict[str, list[str]] = {}
+    for name, module in sorted(DOOR.items()):
+        rooms.setdefault(module.partition(".")[0], []).append(f"::: vlframe.{module}.{name}")
+    blocks = [
+        "# Python",
+        "What `import vlframe` offers, to scripts and to plugins. Everything else may change without notice.",
+    ]
+    for room, names in sorted(rooms.items()):
+        blocks += [f"## {room}", *names]
+    return "\n\n".join(blocks) + "\n"
 
 
 def config_page(command: str, schema: type) -> str:

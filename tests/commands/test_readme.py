@@ -14,7 +14,7 @@ from vlframe.config import schema
 from vlframe.config.fields import keys_of
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUPS = {
     item.name: {inner.name for inner in keys_of(item.schema)}
     for item in keys_of(schema.RunConfig)
