@@ -72,7 +72,7 @@ def test_commands_of_a_file_are_in_help(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([paths, "speak", "done"]) == 0
     assert capsys.readouterr().out == "heard done\n"
     assert main(["--help", f"plugins.paths=[{tmp_path}/none.py]"]) == 0
-    assert f"no command of {tmp_path}/none.py: " in capsys.readouterr().out
+    assert f"the plugin {tmp_path}/none.py cannot be used: there is no such file" in capsys.readouterr().out
 
 
 def test_a_failure_of_a_command_names_its_plugin(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

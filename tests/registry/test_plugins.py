@@ -113,8 +113,21 @@ def test_a_clash_names_both_distributions(publish: Publish, capsys: pytest.Captu
     publish("rival", version="3.4", rival=good("stc"))
     assert main(["list"]) == 2
     message = capsys.readouterr().err
-    for word in ("connector 'stc'", "rival 3.4", "rival:rival", "vlframe:stc", "uninstall or rename"):
+    for word in (
+        "connector 'stc'",
+        "rival 3.4",
+        "rival:rival",
+        "vlframe:stc",
+        "rename one of the two, or uninstall rival",
+    ):
         assert word in message
+
+
+def test_a_clash_with_a_file_says_to_leave_it_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "clashing.py"
+    file.write_text(good("stc"))
+    assert main(["list", f"plugins.paths=[{file}]"]) == 2
+    assert f"or leave {file} out of plugins.paths" in capsys.readouterr().err
 
 
 def test_the_same_name_in_another_kind_is_no_clash(publish: Publish) -> None:
@@ -307,16 +320,33 @@ def test_one_file_is_a_plugin(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
 @pytest.mark.parametrize("command", ["list", "train", "plan"])
 def test_a_file_that_is_not_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     missing = tmp_path / "mien.py"
-    arguments = [f"plugins.paths=[{missing}]", *(["connector=mine"] if command != "list" else ["plugins.strict=true"])]
-    assert main([command, *arguments]) == 2
+    assert main([command, f"plugins.paths=[{missing}]"]) == 2
     message = capsys.readouterr().err
-    assert f"plugins.paths names {missing}, and there is no such file" in message and "Traceback" not in message
+    assert f"the plugin {missing} cannot be used: there is no such file" in message and "Traceback" not in message
+    assert "leave it out of plugins.paths" in message
+
+
+UNUSABLE = {
+    "a syntax error": "def (",
+    "an exception": "raise RuntimeError('no')",
+    "no plugin": "x = 1",
+    "a parameter that cannot be typed": good("odd").replace("queries: int = 4", "queries: int = 'four'"),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_named_file_that_cannot_be_used_stops_every_command(what: str, tmp_path: Path, capsys) -> None:
+    file = tmp_path / f"odd_{len(what)}.py"
+    file.write_text(UNUSABLE[what])
+    for words in (["train"], ["plan", "connector=stc"], ["plugin", "matrix"], ["predict", "run=a", "prompt=b"]):
+        assert main([*words, f"plugins.paths=[{file}]"]) == 2
+        assert f"the plugin {file} cannot be used: " in capsys.readouterr().err, words
 
 
 def test_a_file_named_like_a_library(tmp_path: Path) -> None:
     for name in ("wandb", "json"):  # one that is not imported yet, and one that is
-        [*_, plugin] = open_registry([str(one_file(tmp_path, name, f"from_{name}"))]).plugins
-        assert f"another module named {name!r}" in plugin.reason and "another name" in plugin.reason
+        with pytest.raises(PluginError, match=f"another module named {name!r} already; give .* another name"):
+            open_registry([str(one_file(tmp_path, name, f"from_{name}"))])
 
 
 def test_a_config_chooses_no_code(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -60,8 +60,8 @@ def _refuse_taken(registry: Registry) -> None:
     for name, (_, plugin) in registry.commands.items():
         if name in MODULES:
             raise PluginError(
-                f"{plugin.name} (from {plugin.distribution} {plugin.version}) offers the command {name!r}, which is "
-                f"vlframe's own; uninstall it, or rename its command"
+                f"{plugin.origin} offers the command {name!r}, which is vlframe's own; rename its command, or "
+                f"{plugin.way_out}"
             )
 
 

@@ -12,7 +12,7 @@ from vlframe.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
-    from vlframe.testing.matrix import Pair
+    from vlframe.testing.matrix import Only, Pair
 
 USAGE = (("plugin matrix [kind kind]", "which installed parts fit which, and why others do not"),)
 HELP = """\
@@ -20,6 +20,7 @@ vlframe plugin matrix [<kind> <kind>] [--train] [format=table|markdown|json] [pl
 
   vlframe plugin matrix                              every pair of neighbouring parts, at the size of their examples
   vlframe plugin matrix encoder connector --train    these; those that fit take a step on small media of their own
+  vlframe plugin matrix plugins.paths=[mine.py]      every pair with a part of that file
 
 Exit code: 0, or 1 if a pair that fits did not train.
 """
@@ -47,7 +48,7 @@ def main(words: list[str]) -> int:
 
     line = parse("plugin", of_plugins)
     registry = open_registry(line.plugin_paths, line.strict)
-    pairs = tried(registry, kinds, train="--train" in flags)
+    pairs = tried(registry, kinds, train="--train" in flags, only=_with_parts_of_files(registry))
     systems = [] if kinds else parts_of_models(registry)
     if form == "json":
         print(json.dumps({"models": systems, "pairs": [pair.as_data() for pair in pairs]}, indent=1))
@@ -56,8 +57,16 @@ def main(words: list[str]) -> int:
     return int(any(pair.trained is False for pair in pairs))
 
 
-def tried(registry: Registry, kinds: Sequence[str] = (), *, train: bool = False) -> list[Pair]:
-    """Return the pairs of two kinds, or of all neighbouring kinds."""
+def _with_parts_of_files(registry: Registry) -> Only | None:
+    """Return what selects the pairs with a part of a plugin in ``plugins.paths``; None, all, if there is none."""
+    theirs = {(row.component.kind, row.component.name) for row in registry.rows() if row.plugin.is_file}
+    return (lambda kinds, names: not theirs.isdisjoint(zip(kinds, names, strict=True))) if theirs else None
+
+
+def tried(
+    registry: Registry, kinds: Sequence[str] = (), *, train: bool = False, only: Only | None = None
+) -> list[Pair]:
+    """Return the pairs of two kinds, or of all neighbouring kinds; ``only`` selects by kinds and names."""
     from vlframe.composer.compose import compose
     from vlframe.testing.matrix import matrix, neighbours
 
@@ -67,7 +76,7 @@ def tried(registry: Registry, kinds: Sequence[str] = (), *, train: bool = False)
         there = "; ".join(" ".join(pair) for pair in known)
         raise ConfigError(f"{' '.join(kinds)!r} is no pair of neighbouring kinds; there are {there}")
     base = compose("train", [], registry)
-    return [pair for two in asked for pair in matrix(base, registry, two, train=train)]
+    return [pair for two in asked for pair in matrix(base, registry, two, train=train, only=only)]
 
 
 def parts_of_models(registry: Registry) -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ from vlframe.registry import hooks
 from vlframe.registry.hooks import Command, Component
 
 GROUP = "vlframe"
+OF_A_FILE = "file"  # in place of a version
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
 
 
@@ -45,16 +46,45 @@ class Plugin:
     def works(self) -> bool:
         return not self.reason
 
+    @property
+    def is_file(self) -> bool:
+        """Return whether a user named it in ``plugins.paths``."""
+        return self.version == OF_A_FILE
+
+    @property
+    def origin(self) -> str:
+        """Return the plugin's name and where it comes from."""
+        return self.name if self.is_file else f"{self.name} (from {self.distribution} {self.version})"
+
+    @property
+    def way_out(self) -> str:
+        """Return how a user does without it."""
+        return f"leave {self.name} out of plugins.paths" if self.is_file else f"uninstall {self.distribution}"
+
 
 def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
-    """Find every installed plugin, then those of ``paths`` (single files). ``strict`` makes a broken one fatal."""
+    """Find every installed plugin, then those of ``paths`` (single files).
+
+    PluginError: a file cannot be used, or, with ``strict``, any plugin.
+    """
     forget_plugins_modalities()
     points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
     plugins = [_load_entry(point) for point in _distinct(points)]
-    plugins += [_load_file(Path(path)) for path in paths]
+    files = [_load_file(Path(path)) for path in paths]
+    for plugin in files:
+        refuse_file(plugin)
+    plugins += files
     if strict:
         refuse_broken(plugins)
     return plugins
+
+
+def refuse_file(plugin: Plugin) -> None:
+    """Raise PluginError if a plugin that the user named is broken. One that is only installed is set aside instead."""
+    if plugin.is_file and not plugin.works:
+        raise PluginError(
+            f"the plugin {plugin.name} cannot be used: {plugin.reason}; correct it, or leave it out of plugins.paths"
+        )
 
 
 def refuse_broken(plugins: Iterable[Plugin]) -> None:
@@ -81,7 +111,7 @@ def _load_entry(point: EntryPoint) -> Plugin:
 def _load_file(path: Path) -> Plugin:
     def load() -> ModuleType:
         if not path.is_file():
-            raise PluginError(f"plugins.paths names {path}, and there is no such file")
+            raise PluginError(f"there is no such file (looked for in {Path.cwd()})")
         module_name = path.stem
         loaded = sys.modules.get(module_name)
         if loaded is not None and getattr(loaded, "__file__", None) == str(path.resolve()):
@@ -100,7 +130,7 @@ def _load_file(path: Path) -> Plugin:
             raise
         return module
 
-    return _describe(str(path), str(path), "file", load)
+    return _describe(str(path), str(path), OF_A_FILE, load)
 
 
 def _describe(name: str, distribution: str, version: str, load: Any) -> Plugin:

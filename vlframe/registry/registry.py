@@ -18,7 +18,7 @@ from vlframe.config.fields import missing_keys
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.registry.checked import CheckedComponent
-from vlframe.registry.discovery import Plugin, find_plugins
+from vlframe.registry.discovery import Plugin, find_plugins, refuse_file
 from vlframe.registry.hooks import Command, Component
 
 
@@ -106,20 +106,13 @@ class Registry:
         key = (row.component.kind, row.component.name)
         if key in self._rows:
             first = self._rows[key].plugin
-            raise PluginError(
-                f"two plugins offer the {key[0]} {key[1]!r}: {first.name} (from {first.distribution} {first.version}) "
-                f"and {row.plugin.name} (from {row.plugin.distribution} {row.plugin.version}); uninstall or rename one"
-            )
+            raise PluginError(f"two plugins offer the {key[0]} {key[1]!r}: {_clash(first, row.plugin)}")
         self._rows[key] = row
 
     def _add_command(self, command: Command, plugin: Plugin) -> None:
         if command.name in self._commands:
             first = self._commands[command.name][1]
-            raise PluginError(
-                f"two plugins offer the command {command.name!r}: {first.name} (from {first.distribution} "
-                f"{first.version}) and {plugin.name} (from {plugin.distribution} {plugin.version}); uninstall or "
-                f"rename one"
-            )
+            raise PluginError(f"two plugins offer the command {command.name!r}: {_clash(first, plugin)}")
         self._commands[command.name] = (command, plugin)
 
     @property
@@ -128,8 +121,9 @@ class Registry:
         return dict(self._commands)
 
     def set_aside(self, plugin: Plugin, reason: str) -> None:
-        """Treat a plugin as broken after all: its components are removed."""
+        """Treat a plugin as broken after all: its components are removed. PluginError: the user named it."""
         broken = dataclasses.replace(plugin, components=(), conf=None, reason=reason)
+        refuse_file(broken)
         self.plugins = [broken if item is plugin else item for item in self.plugins]
         self._rows = {key: row for key, row in self._rows.items() if row.plugin is not plugin}
 
@@ -279,3 +273,9 @@ def _same(value: Any) -> Any:
 
 def _camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _clash(first: Plugin, second: Plugin) -> str:
+    """Name two plugins of which one has to go: not that of vlframe itself."""
+    other = first if second.distribution == "vlframe" else second
+    return f"{first.origin} and {second.origin}; rename one of the two, or {other.way_out}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from vlframe.inference.pipeline import build_pipeline
 from vlframe.model.assemble import compose_on_meta, refusal
 from vlframe.registry.registry import Registry
 
+Only = Callable[[tuple[str, str], tuple[str, str]], bool]  # kinds, names: whether a pair is tried
 FRAMES = 4
 RATE = 16000
 ANSWER = "two red squares"
@@ -57,9 +58,16 @@ def neighbours() -> list[tuple[str, str]]:
     return found
 
 
-def matrix(base: RunConfig, registry: Registry, kinds: tuple[str, str], *, train: bool = False) -> Iterator[Pair]:
-    """Yield every pair of two neighbouring kinds, in the order of their names; parts without example parameters are
-    left out.
+def matrix(
+    base: RunConfig,
+    registry: Registry,
+    kinds: tuple[str, str],
+    *,
+    train: bool = False,
+    only: Only | None = None,
+) -> Iterator[Pair]:
+    """Yield every pair of two neighbouring kinds, in the order of their names, or ``only`` those for whose kinds and
+    names it returns True; parts without example parameters are left out.
 
     The other parts are those of ``base``, or the first by name that fit. With ``train``, pairs that fit take a step on
     a clip and a picture, or on a sound. ConfigError: a kind has nothing to try. Errors that are no ``UserError`` are
@@ -73,7 +81,8 @@ def matrix(base: RunConfig, registry: Registry, kinds: tuple[str, str], *, train
         samples = _samples(trial.modality.name, Path(folder)) if train else []
         for first in examples[kinds[0]].values():
             for second in examples[kinds[1]].values():
-                yield trial.pair(first, second, samples)
+                if only is None or only(kinds, (str(first["name"]), str(second["name"]))):
+                    yield trial.pair(first, second, samples)
 
 
 def _examples(kind: str, registry: Registry) -> dict[str, dict[str, Any]]:
