@@ -139,6 +139,37 @@ def _tokens(name: str, registry: Registry) -> dict[str, Any]:
     return cells
 
 
+def swaps(registry: Registry) -> str:
+    """Return the table of README: the components of every kind that a run chooses, by the key that chooses them."""
+    what = {
+        "encoder": "frames to features",
+        "connector": "features to tokens",
+        "audio_encoder": "sound to features",
+        "audio_connector": "features to tokens",
+        "llm": "the language model",
+        "pixels": "pictures to pixels",
+        "sampler": "which frames",
+        "reader": "files to arrays",
+        "processor": "another system's preprocessing, exactly",
+        "dataset": "training data",
+        "benchmark": "questions",
+        "objective": "what a stage minimises",
+    }
+    rows = [
+        {
+            "part": text,
+            "override": f"`{kinds()[kind].place}=`",
+            "comes with": ", ".join(map(_code, registry.names(kind))),
+        }
+        for kind, text in what.items()
+    ]
+    return markdown(rows) + "\n"
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
 def _contract(kind: Kind) -> str:
     if kind.contract is None:
         return "What is called of one is defined by Lightning."

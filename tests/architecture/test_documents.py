@@ -8,6 +8,8 @@ import textwrap
 import pytest
 from helpers.sources import ROOT
 
+from vlframe.registry.registry import Registry
+
 PAGE = (ROOT / "docs/architecture.md").read_text()
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", PAGE)))
 FLOORS = runpy.run_path(str(ROOT / "tests/architecture/test_rooms.py"))["FLOORS"]
@@ -65,7 +67,13 @@ def test_the_index_lists_every_page() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_what_swaps_with_what_is_what_is_installed() -> None:
+    written = runpy.run_path(str(ROOT / "docs/site/reference.py"))["swaps"](Registry.installed())
+    table = re.search(r"<!-- components -->\n(.*?)<!-- /components -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert table is not None and table[1] == written, f"README's table should be\n{written}"

@@ -48,3 +48,11 @@ def test_every_key_that_a_page_names_is_there(page: Path) -> None:
 
 def test_after_the_set_up_the_command_is_there() -> None:
     assert "source .venv/bin/activate" in README and "pip install" in README
+
+
+def test_a_swapped_part_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    block = re.search(r"^## Swap a part\n.*?```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    for line in block[1].splitlines():
+        words, _, printed = line.partition("#")
+        assert main(shlex.split(words)[1:]) == 0 and printed.strip() in capsys.readouterr().out.splitlines(), line
