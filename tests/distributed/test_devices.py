@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vlframe.distributed.devices import DEVICES, UTILISATION, device_here, device_named
+from vlframe.distributed.devices import DEVICES, UTILISATION, device_here, device_named, this_cpu
 
 
 def test_a_card_without_bfloat16_says_so_and_is_fast_in_float16() -> None:
@@ -28,3 +28,7 @@ def test_cards_are_known_by_the_names_of_drivers(name: str, key: str, monkeypatc
     found = device_here()
     assert (found.words, found.memory) == (name, 94)
     assert (found.bf16, found.f16, found.f32) == (DEVICES[key].bf16, DEVICES[key].f16, DEVICES[key].f32)
+
+
+def test_training_in_float16_is_for_gpus() -> None:
+    assert this_cpu().refuses("16") and not this_cpu().refuses("bf16") and not device_named("h100").refuses("16")

@@ -86,6 +86,26 @@ def test_keys_of_the_runs_own_are_changed_without_ceremony(run: Path, capsys: py
         assert wrong.partition("=")[0].rpartition(".")[2] in message and "Traceback" not in message
 
 
+@pytest.mark.parametrize("precision", ["16", "32", "bf16"])
+def test_every_precision_is_taken_as_it_is_typed(run: Path, precision: str) -> None:
+    changed = evaluated(run, f"trainer.precision={precision}", "benchmark.max_new_tokens=3")
+    assert read_yaml(changed / "config.yaml")["trainer"]["precision"] == precision
+    assert json.loads((changed / "metrics.json").read_text())["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trainer.precision=8", "trainer.precision is '8'; it can be 32, bf16, 16"),
+        ("trainer.threads=2.5", "trainer.threads is 2.5; it must be a whole number"),
+        ("media.frames=[4]", "media.frames is [4]; it must be a whole number"),
+        ("evaluation.controls=blind", "evaluation.controls is a list; write it in brackets"),
+    ],
+)
+def test_changed_keys_have_the_types_of_the_runs(run: Path, word: str, said: str, capsys) -> None:
+    assert main(["evaluate", f"run={run}", word]) == 2 and said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("media", ["ü & [a], b=c's/a clip.mp4", "a.wav", "a.png"])
 @pytest.mark.parametrize("prompt", ['it\'s <odd> [a,b], x=1 "q" {c} ${HOME} 100% 日本?', "-m", "a\nb\\"])
 def test_any_file_and_any_words(run: Path, media: str, prompt: str, capsys: pytest.CaptureFixture) -> None:

@@ -16,7 +16,7 @@ import vlframe
 from vlframe.composer.compose import compose
 from vlframe.errors import ConfigError, UserError
 from vlframe.inference.chat import Chat
-from vlframe.inference.ending import before_stop
+from vlframe.inference.ending import Ending, before_stop
 from vlframe.inference.generate import answer, question, stream
 from vlframe.inference.pipeline import build_pipeline
 
@@ -158,3 +158,23 @@ def test_answers_end_with_the_texts_of_the_processor(model: Chat, files: dict[st
     assert "".join(stream(ended, asked[0], **SHORT)).strip() == wanted
     first = wanted[1:2]
     assert answer(ended, asked, stop_strings=first, **SHORT) == [before_stop(wanted, [first]).strip()]
+
+
+def test_words_that_the_template_writes_behind_answers_are_no_part_of_them(
+    model: Chat, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = model.model.llm.tokenizer
+    template = "{% for m in messages %}{{ '[' + m.role + ']' + m.content + ' ### END' + eos_token }}{% endfor %}"
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    assert model.pipeline.ending == Ending(closing="### END")
+    ids_BG = tokenizer("a red square ### END" + tokenizer.eos_token, return_tensors="pt").input_ids
+    monkeypatch.setattr(model.model, "generate", lambda batch, *more, **settings: ids_BG)
+    assert model.chat(files["picture"], QUESTION) == "a red square"
+
+
+@pytest.mark.parametrize("stops", ["", [""], 3, ["a", None]])
+def test_stop_strings_that_are_no_texts_are_refused(model: Chat, files: dict[str, str], stops: Any) -> None:
+    with pytest.raises(ConfigError, match=r"stop_strings is .*it is a text that ends answers"):
+        model.chat(files["picture"], QUESTION, stop_strings=stops)
+    with pytest.raises(ConfigError, match=r"stop_strings is .*it is a text that ends answers"):
+        list(stream(model.pipeline, question([files["picture"]], QUESTION), stop_strings=stops))
