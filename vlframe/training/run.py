@@ -77,7 +77,7 @@ def train(
         tell(folder.path)
     config = pipeline.config
     stop = stop or Stop(_seconds(config.trainer.max_time))
-    unlogged = Unlogged()
+    unlogged = Unlogged(stop.take_interrupt)
     with log_to(folder):
         log.info("run %s", folder.path)
         if mine is not None:
@@ -148,7 +148,8 @@ def train_rank(path: str, registry: Registry) -> None:
     stop = Stop(_seconds(config.trainer.max_time))
     with own_group():
         with listening(stop):
-            finished = Run(pipeline, folder, RunLoggers(config, registry, folder, Unlogged()), stop, opened).stages()
+            loggers = RunLoggers(config, registry, folder, Unlogged(stop.take_interrupt))
+            finished = Run(pipeline, folder, loggers, stop, opened).stages()
         if finished:
             _evaluate(pipeline, folder, None, Unlogged(), opened.benchmarks)
 
@@ -237,11 +238,8 @@ class Run:
 
     @property
     def remark(self) -> str:
-        """Say which stages ended before their last step."""
-        early = [item for item in self.modules if item.standing.ended]
-        return "; ".join(
-            f"stage {item.name} ended early, after {item.steps_done} of {item.steps} steps" for item in early
-        )
+        """Say which stages ended before their last step, and which left what they trained as it was."""
+        return "; ".join(said for module in self.modules for said in module.remarks)
 
     def stages(self) -> bool:
         """Run the remaining stages. False if the time was up before the end."""
