@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
@@ -67,6 +68,8 @@ def vocabulary(name: str) -> Tokenizer:
     """The tokenizer of a folder or a hub id, with ``[DEC]``; or ``letters``. ConfigError for one that is no BERT's."""
     if name == LETTERS:
         return _letters()
+    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
+        raise ConfigError(f"connector tokenizer {name!r} is a path, and there is no such folder")
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name).backend_tokenizer
     except (OSError, ImportError, ValueError, AttributeError) as error:

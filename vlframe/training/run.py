@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.profilers import SimpleProfiler
 
 from vlframe.config.asking import benchmarks_of
-from vlframe.config.moved import relocated
+from vlframe.config.moved import advising_if_moved, relocated
 from vlframe.config.schema import RunConfig
 from vlframe.config.typed import plain, read_yaml
 from vlframe.data.template import no_end_of_turn
@@ -121,10 +121,11 @@ def _begin(config: RunConfig, registry: Registry) -> tuple[Resumption | None, Pi
         config = located(config, registry)
     check_loggers(config.logger, registry)
     lightning_objects("callback", config.callbacks, registry)  # fails early if one cannot be built
-    if resumed is None or resumed.reached is None:
-        config = with_init_parts(config)
-    # No folder is left by a composition that does not fit,
-    pipeline = _open(config, registry, lambda plan: _check_plan(plan, config))
+    with advising_if_moved(plain(config) if resumed else {}):
+        if resumed is None or resumed.reached is None:
+            config = with_init_parts(config)
+        # No folder is left by a composition that does not fit,
+        pipeline = _open(config, registry, lambda plan: _check_plan(plan, config))
     opened = open_data(pipeline)  # or by missing data
     folder = resumed.folder if resumed else RunFolder.create(config, registry)
     clear_leftovers(folder)
