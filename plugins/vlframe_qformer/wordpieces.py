@@ -68,9 +68,9 @@ def vocabulary(name: str) -> Tokenizer:
     """The tokenizer of a folder or a hub id, with ``[DEC]``; or ``letters``. ConfigError for one that is no BERT's."""
     if name == LETTERS:
         return _letters()
-    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
-        raise ConfigError(f"connector tokenizer {name!r} is a path, and there is no such folder")
     try:
+        if name.startswith(("/", ".", "~")) and not Path(name).is_dir():  # the library would take it for a hub id
+            raise OSError("it is a path, and there is no such folder")
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name).backend_tokenizer
     except (OSError, ImportError, ValueError, AttributeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
