@@ -20,6 +20,15 @@ def some_of(items: Sequence[str], shown: int = 8, between: str = ", ") -> str:
     return between.join(items[:shown]) + more
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line; the name of its class if it has none, or cannot give it."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # others' code: its __str__ fails
+        text = ""
+    return text or type(error).__name__
+
+
 class UserError(Exception):
     """Base of all errors below; any other exception that escapes is a bug in vlframe or in a plugin."""
 

@@ -63,8 +63,7 @@ def _check_kind(config: PreTrainedConfig) -> None:
 
 def read_config(source: str, gguf_file: str | None) -> PreTrainedConfig:
     """Read the config of a folder or a hub id. Code that comes with a model is never run."""
-    if source.startswith(("/", ".", "~")) and not Path(source).is_dir():
-        raise ConfigError(f"llm source {source!r} is a path, and there is no such folder")
+    refuse_absent_folder("source", source)
     try:
         return AutoConfig.from_pretrained(source, **({"gguf_file": gguf_file} if gguf_file else {}))
     except (OSError, ImportError, ValueError) as error:
@@ -72,6 +71,12 @@ def read_config(source: str, gguf_file: str | None) -> PreTrainedConfig:
             f"the config of llm source {source!r} cannot be read: {first_line(error)}. It must be a folder, or a hub "
             "id that is reachable or cached"
         ) from error
+
+
+def refuse_absent_folder(key: str, value: str) -> None:
+    """Raise ConfigError for a path without a folder, which a library would take for a hub id of an impossible form."""
+    if value.startswith(("/", ".", "~")) and not Path(value).is_dir():
+        raise ConfigError(f"llm {key} {value!r} is a path, and there is no such folder")
 
 
 def first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from vlframe import ChatTemplate, ConfigError
-from vlframe_causal_lm.architecture import first_line
+from vlframe_causal_lm.architecture import first_line, refuse_absent_folder
 
 HERE = Path(__file__).parent
 BUNDLED = {"bundled:tiny": HERE / "tiny_tokenizer"}
@@ -28,6 +28,7 @@ def check_names(tokenizer: str | None, chat_template: str | None) -> None:
 
 def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) -> PreTrainedTokenizerBase:
     """Load a fast tokenizer with a chat template: its own, or the named one."""
+    refuse_absent_folder("tokenizer", name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             BUNDLED.get(name, name), **({"gguf_file": gguf_file} if gguf_file else {})

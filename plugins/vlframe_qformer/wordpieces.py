@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
@@ -68,6 +69,8 @@ def vocabulary(name: str) -> Tokenizer:
     if name == LETTERS:
         return _letters()
     try:
+        if name.startswith(("/", ".", "~")) and not Path(name).is_dir():  # the library would take it for a hub id
+            raise OSError("it is a path, and there is no such folder")
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(name).backend_tokenizer
     except (OSError, ImportError, ValueError, AttributeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -11,6 +11,7 @@ import pytest
 from helpers.cases import MODEL, TINY, anew, one_sentence, runs_in, scores, train
 from helpers.clips import ClipSpec, write_clip
 from helpers.processes import vlframe
+from vlframe_causal_lm.text import BUNDLED
 
 from vlframe.runs.folder import RunFolder
 
@@ -136,6 +137,24 @@ def test_a_moved_data_folder(case: Case) -> None:
     assert config.dataset["path"] == f"{new}/train.json" and config.moved == {str(old): str(new)}
     done = vlframe("evaluate", f"run={run}", cwd=folder, check=False)  # the run knows it from now on
     assert done.returncode == 0, done.stderr
+
+
+def test_a_moved_tokenizer_folder(case: Case) -> None:
+    """A folder of which a library would only say what form the id of a hub has; in every command that opens the run."""
+    folder = case("relative-paths-other-folder")
+    old, new = folder / "tok", folder / "elsewhere"
+    shutil.copytree(BUNDLED["bundled:tiny"], old)
+    assert train(folder, f"dataset.path={folder}/one/train.json", f"llm.tokenizer={old}").returncode == 0
+    (run,) = runs_in(folder)
+    old.rename(new)
+    questions = ["benchmark=exact_match_file", f"benchmark.dataset.path={folder}/one/val.json"]
+    for command in (
+        ["evaluate", f"run={run}", *questions], ["predict", f"run={run}", "prompt=hello"], ["train", f"resume={run}"],
+    ):  # fmt: skip
+        said = f"llm.tokenizer is {str(old)!r}, a path, and there is no such file or folder"
+        one_sentence(vlframe(*command, cwd=folder, check=False), said, f"'moved={{{old}: <new folder>}}'")
+    asked = ["prompt=hello", "max_new_tokens=2", f"moved={{{old}: {new}}}"]
+    assert vlframe("predict", f"run={run}", *asked, cwd=folder, check=False).returncode == 0
 
 
 def test_a_run_goes_on_with_data_that_moved(case: Case) -> None:

@@ -1,9 +1,14 @@
 """Where the paths of a config are once a folder has moved."""
 
+import json
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlframe.config.moved import moved_path, relocated
+from vlframe.config.moved import advising_if_moved, moved_path, relocated
+from vlframe.errors import ConfigError, OutOfMemory, WeightsError
 
 names = st.text("ab=, é", min_size=1, max_size=6).filter(lambda name: name.strip() == name)
 
@@ -35,3 +40,33 @@ def test_only_keys_that_are_paths_move() -> None:
         "moved": {"/a": "/b"}, "name": "/a/x", "llm": {"source": "/b/llm", "name": "tiny"}, "init": {"run": "/b/run"},
         "stages": {"main": {"data": {"mixture": [{"path": "/b/1.json", "media_root": "/b", "weight": 1}]}}},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "folder"),
+    [
+        ({"llm": {"tokenizer": "{here}/tok"}}, "{here}/tok", "{here}/tok"),
+        ({"llm": {"tokenizer": "{here}/models/tok"}}, "{here}/models/tok", "{here}/models"),
+        ({"encoder": {"source": "{here}/clip/w.pt"}}, "{here}/clip/w.pt", "{here}/clip"),
+        ({"init": {"run": "{here}/run"}}, "{here}/run", "{here}/run"),
+        ({"stages": {"main": {"data": {"mixture": [{"path": "{here}/d/1.json"}]}}}}, "{here}/d/1.json", "{here}/d"),
+        ({"dataset": {"media_root": "{here}/films"}}, "{here}/films", "{here}/films"),
+        # no folder is gone: a file that is not there, one that is, a hub id, and what the error does not name
+        ({"dataset": {"path": "{here}/gone.json"}}, "{here}/gone.json", None),
+        ({"dataset": {"path": "{here}/there.json"}}, "{here}/there.json", None),
+        ({"llm": {"source": "org/model"}}, "org/model", None),
+        ({"llm": {"source": "{here}/llm"}}, "memory", None),
+        ({"moved": {"path": "{here}/x/y"}}, "{here}/x/y", None),
+    ],
+)
+def test_an_error_about_what_is_gone_says_what_to_do(
+    tmp_path: Path, settings: dict, named: str, folder: str | None
+) -> None:
+    (tmp_path / "there.json").touch()
+    filled = json.loads(json.dumps(settings).replace("{here}", str(tmp_path)))
+    told = f"{named} cannot be read".replace("{here}", str(tmp_path))
+    hint = f"; if its folder has moved, say where to: 'moved={{{folder}: <new folder>}}'" if folder else ""
+    for error in (ConfigError(told), WeightsError(told), OutOfMemory(told, "main")):
+        with pytest.raises(type(error)) as caught, advising_if_moved(filled), advising_if_moved(filled):
+            raise error
+        assert str(caught.value) == told + hint.replace("{here}", str(tmp_path))

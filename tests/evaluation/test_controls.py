@@ -129,6 +129,9 @@ def test_rotated_options_are_judged_by_their_new_places(registry, folder: Path) 
         other = item.controls["rotated_options"]
         assert other.sample.options == turned[item.sample.id].sample.options
         assert other.scores["accuracy"] is (other.parsed == turned[item.sample.id].sample.answer)
+        line = item.row()
+        assert line["controls"]["rotated_options"]["asked"] != line["asked"]
+        assert line["controls"]["rotated_options"]["asked"][-1]["text"] == turned[item.sample.id].asked.turns[-1].text
     stands = opened(registry, folder, rows, "benchmark=multiple_choice_file", "benchmark.prompt=question")
     assert stands.rotated == {}
     assert not any(item.controls for item in ask(

@@ -111,6 +111,10 @@ def test_each_benchmark_is_asked_its_own_way(run: Path, capsys: pytest.CaptureFi
     assert by_name["open"]["answers"] == ["red", "crimson"] and by_name["open"]["group"] == "f"
     assert set(by_name["open"]["scores"]) == {"token_f1", "exact_match", "rouge_l", "bleu"}
     assert by_name["few"]["scores"] == {"accuracy": False} and by_name["few"]["group"] == "a.mp4"
+    said = {"role": "system", "text": "Be brief."}, {"role": "user", "text": "<video>\nwhat? Now!"}
+    assert by_name["few"]["asked"] == list(said) and by_name["few"]["question"] == "<video>\nwhat?"
+    (choice,) = by_name["multiple_choice"]["asked"]
+    assert "(A) " in choice["text"], "the options are in what is asked"
 
 
 def test_what_a_model_is_asked_is_not_what_the_benchmark_judges(run: Path, registry) -> None:

@@ -526,7 +526,7 @@ def test_names_are_checked_when_the_model_is_built(changes: dict[str, Any], mess
     ("changes", "message"),
     [
         ({"tokenizer": None}, "no tokenizer: set llm.tokenizer"),
-        ({"tokenizer": "/nowhere/at/all"}, "tokenizer '/nowhere/at/all' cannot be read"),
+        ({"tokenizer": "/nowhere/at/all"}, "tokenizer '/nowhere/at/all' is a path, and there is no such folder"),
         ({"tokenizer": str(QWENLIKE)}, "has 1003 tokens and the llm has embeddings for 704"),
         ({"chat_template": "chatml"}, r"writes <\|im_start\|>, <\|im_end\|>, and tokenizer 'bundled:tiny' has no such"),
     ],

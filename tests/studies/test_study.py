@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from vlframe.cli import main
 from vlframe.config.typed import to_yaml
 from vlframe.errors import ConfigError
 from vlframe.studies.study import Study, read_study
@@ -74,6 +75,13 @@ def test_benchmarks_are_words(tmp_path: Path) -> None:
         ({"axes": {"connector": {"a": {"deep": 1}}}}, "axes.connector.a is .*; it is an override, like media.frames=8"),
         ({"axes": {"connector": {}}}, "axes.connector has no label"),
         ({"axes": {"a": {"x": "seed=1"}}}, "'seed=1' cannot be an override of a study.*say seeds"),
+        ({"axes": {"a": {"x": "media.frames=[8"}}}, r"axes\.a\.x: 'media.frames=\[8' cannot be read: .*of it in YAML"),
+        ({"axes": {"a": {"x": ["media.frames=8", "llm=a b="]}}}, r"axes\.a\.x: 'llm=a b=' cannot be read: .*in YAML"),
+        ({"axes": {"a": {"x": "media.frames"}}}, r"axes\.a\.x: 'media.frames' is not key=value"),
+        ({"axes": {"a": {"x": "media.frames=4,8"}}}, r"axes\.a\.x: 'media.frames=4,8' has several values"),
+        ({"axes": {"a": {"x": "encoder=glob(*)"}}}, r"axes\.a\.x: encoder=glob\(\*\): glob\(\) is not taken"),
+        ({"base": ["llm={a"]}, r"base: 'llm=\{a' cannot be read"),
+        ({"benchmarks": ["a=(b"]}, r"benchmarks: 'benchmark=a=\(b' cannot be read"),
         ({"base": ["hydra.sweep.dir=x"]}, "cannot be an override of a study"),
         ({"axes": {"a": {"x*": []}}}, r"a label is a word without \* \?"),
         ({"axes": {"a": {"x": []}, "b": {"x": []}}, "combine": "list"}, "two cells are called 'x'"),
@@ -95,7 +103,20 @@ def test_benchmarks_are_words(tmp_path: Path) -> None:
 def test_each_mistake_is_one_sentence_that_names_the_file(tmp_path: Path, values: dict[str, Any], piece: str) -> None:
     with pytest.raises(ConfigError, match=piece) as caught:
         study(tmp_path, **values)
-    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}: ")
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}: ") and "shell" not in str(caught.value)
+
+
+def test_a_word_that_cannot_be_read_is_a_mistake_wherever_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """In the file or typed: no row of the table, but exit code 2."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(to_yaml({"axes": {"frames": {"8f": "media.frames=[8"}}}))
+    assert main(["study", "plan", str(file)]) == 2
+    assert "axes.frames.8f: 'media.frames=[8' cannot be read" in capsys.readouterr().err
+    file.write_text(to_yaml({"axes": {"frames": {"8f": "media.frames=8"}}}))
+    assert main(["study", "plan", str(file), "trainer.accelerator=[cpu"]) == 2
+    assert "'trainer.accelerator=[cpu' cannot be read" in capsys.readouterr().err
 
 
 def test_labels_that_yaml_reads_as_truth_are_refused(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def main(words: list[str]) -> int:
     from vlframe.composer.offer import open_registry
     from vlframe.studies.resolved import resolved
 
-    line = parse("study", asked.plugins)
+    line = parse("study", (*asked.plugins, *asked.more))  # a word that cannot be read is no cell's fault
     registry = open_registry(line.plugin_paths, line.strict)
     planned = resolved(study, registry, (*asked.plugins, *asked.more))
     if asked.action == "plan":

@@ -115,7 +115,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             flags.append(word)
         elif before in FLAGS_WITH_A_WORD and (before not in ("--info", "-i") or "=" not in word):
             flags.append(word)
-        elif ("=" in word or word.startswith("~")) and not word.startswith(("/", "./", "../", "~/")):
+        elif _is_override(word):
             overrides.append(word)
         else:
             raise ConfigError(
@@ -128,6 +128,22 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
+def _is_override(word: str) -> bool:
+    return ("=" in word or word.startswith("~")) and not word.startswith(("/", "./", "../", "~/"))
+
+
+def check_words_of_file(words: Sequence[str]) -> None:
+    """Check overrides that stand in a file. ConfigError: a secret, a word that is no override, or one with several
+    values.
+    """
+    refuse_secret_words(words)
+    for text in words:
+        if not _is_override(text):
+            raise ConfigError(f"{text!r} is not key=value; write like media.frames=8")
+        if _word(text, several=False, typed=False).varies:
+            raise ConfigError(f"{text!r} has several values; give one, or a list in brackets")
+
+
 def _check_flag(word: str) -> None:
     flag = word.partition("=")[0]
     if flag not in FLAGS:
@@ -137,7 +153,7 @@ def _check_flag(word: str) -> None:
         )
 
 
-def _word(text: str, several: bool) -> Word:
+def _word(text: str, several: bool, typed: bool = True) -> Word:
     key, _, value = text.partition("=")
     if key in FREE_WORDS and not _is_hydras_own(key, value):
         literal = value.replace("${", r"\${")  # no interpolation
@@ -147,7 +163,7 @@ def _word(text: str, several: bool) -> Word:
     try:
         (parsed,) = OverridesParser.create().parse_overrides([text])
     except OverrideParseException as error:
-        raise unreadable_word(error) from error
+        raise unreadable_word(error, typed=typed) from error
     sweep = parsed.is_sweep_override()
     if not sweep and isinstance(parsed.value(), int | float) and parsed.key_or_group in _groups():
         raise ConfigError(f"{parsed.key_or_group} is {value}; it is chosen by name (`--help` has the names)")

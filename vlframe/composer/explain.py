@@ -96,15 +96,16 @@ def _preset_at_fault(text: str, cause: OmegaConfBaseException) -> str:
     return f"{found[1]} sets {cause.full_key}{hint}: "
 
 
-def unreadable_word(error: OverrideParseException) -> ConfigError:
-    """Explain a word outside Hydra's grammar, and how to quote it."""
+def unreadable_word(error: OverrideParseException, *, typed: bool = True) -> ConfigError:
+    """Explain a word outside Hydra's grammar, and how to quote it: for a shell if it was ``typed``, or in YAML."""
     key, _, value = error.override.partition("=")
     reason = str(error).splitlines()[0]
+    where = "for the shell" if typed else "in YAML"
     if value[:1] in ("[", "{"):
-        hint = f"""quote the texts inside it, and all of it for the shell, like '{key}=[{{path: "a b.json"}}]'"""
+        hint = f"""quote the texts inside it, and all of it {where}, like '{key}=[{{path: "a b.json"}}]'"""
         return ConfigError(f"{error.override!r} cannot be read: {reason} ({hint})")
     quoted = f"""'{key}="{value}"'""" if "'" not in value else "key=[1,2]"
-    return ConfigError(f"{error.override!r} cannot be read: {reason} (quote it for the shell, like {quoted})")
+    return ConfigError(f"{error.override!r} cannot be read: {reason} (quote it {where}, like {quoted})")
 
 
 def _how_to_choose(place: str, holder: str, registry: Registry) -> str:

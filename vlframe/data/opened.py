@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlframe.config.moved import moved_path
-from vlframe.config.path_keys import FILES
+from vlframe.config.moved import advising_if_moved, moved_path
 from vlframe.contracts.reader import FrameList
 from vlframe.contracts.sample import Sample
-from vlframe.errors import UserError
 from vlframe.registry.registry import Registry
 
 
@@ -23,15 +20,8 @@ def open_samples(registry: Registry, settings: Mapping[str, Any], moved: Mapping
     An error about a file whose folder is gone says what to do if it has moved.
     """
     cls = registry.row("dataset", str(settings["name"])).load_class()
-    try:
+    with advising_if_moved(settings):
         samples = registry.build("dataset", settings, **passed(cls, moved))
-    except UserError as error:
-        gone = next((path for path in _paths(settings) if _folder_is_gone(path)), None)
-        if gone is None:
-            raise
-        folder = os.path.dirname(gone)
-        hint = f"if its folder has moved, say where to: 'moved={{{folder}: <new folder>}}'"
-        raise type(error)(f"{error}; {hint}") from error
     return Moved(samples, moved) if moved else samples
 
 
@@ -70,18 +60,3 @@ def moved_sample(sample: Sample, moved: Mapping[str, str]) -> Sample:
 
 def _absent(name: str) -> Any:
     raise AttributeError(name)  # while it is unpickled in a data worker
-
-
-def _paths(settings: Any, key: str = "") -> Iterator[str]:
-    if isinstance(settings, Mapping):
-        for name, value in settings.items():
-            yield from _paths(value, str(name))
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            yield from _paths(value, key)
-    elif isinstance(settings, str) and key in FILES:
-        yield settings
-
-
-def _folder_is_gone(path: str) -> bool:
-    return os.path.isabs(path) and not os.path.exists(path) and not os.path.isdir(os.path.dirname(path))

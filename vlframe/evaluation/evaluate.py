@@ -62,7 +62,8 @@ Replies = dict[str, Reply]  # by the question's id
 @dataclass(frozen=True)
 class Prediction:
     """A question, the model's reply, its parsed form (``parsed`` is None if it cannot be parsed), and its value by each
-    metric. ``group`` names the files that the question is about.
+    metric. ``group`` names the files that the question is about; ``asked`` is the question as it was put to the model,
+    with the benchmark's prompts.
     """
 
     sample: Sample
@@ -73,6 +74,12 @@ class Prediction:
     group: str = ""
     candidates: tuple[Candidate, ...] = ()
     controls: Mapping[str, Prediction] = field(default_factory=dict)  # the same question with something taken away
+    asked: Sample | None = None  # None: ``sample`` itself
+
+    @property
+    def turns_asked(self) -> list[dict[str, str]]:
+        """Return the turns that the model answered, in the notation of manifests: media tags stand where media do."""
+        return [asdict(turn) for turn in (self.asked or self.sample).turns]
 
     def row(self) -> dict[str, Any]:
         sample = self.sample
@@ -82,6 +89,7 @@ class Prediction:
             "group": self.group,
             "category": sample.category,
             "question": "\n".join(turn.text for turn in sample.turns if turn.role == "user"),
+            "asked": self.turns_asked,
             "options": list(sample.options),
             "answers": list(sample.answers),
             "text": self.text,
@@ -89,11 +97,13 @@ class Prediction:
             "scores": self._values(),
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "media": [str(item.path) for item in sample.media],
-            "controls": {
-                name: {"text": item.text, "parsed": item.parsed, "scores": item._values()}
-                for name, item in self.controls.items()
-            },
+            "controls": {name: item._as_control_of(self) for name, item in self.controls.items()},
         }
+
+    def _as_control_of(self, plain: Prediction) -> dict[str, Any]:
+        """Return the answer as a control, with the turns asked if they are others (``rotated_options``)."""
+        asked = {} if self.turns_asked == plain.turns_asked else {"asked": self.turns_asked}
+        return {"text": self.text, "parsed": self.parsed, "scores": self._values(), **asked}
 
     def _values(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.scores.items()}
@@ -325,4 +335,5 @@ def _read(question: Question, reply: Reply, questions: Questions) -> Prediction:
         questions.name,
         question.group,
         reply.candidates,
+        asked=question.asked,
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from vlframe.config.moved import advising_if_moved
 from vlframe.config.schema import MediaConfig, RunConfig, parts_of
-from vlframe.config.typed import read_yaml
+from vlframe.config.typed import plain, read_yaml
 from vlframe.contracts.objective import Objective
 from vlframe.contracts.processor import Processor
 from vlframe.contracts.sample import Sample
@@ -192,7 +193,8 @@ def load_run(
             f"nothing to ask; train one with it from here: init.run={path}"
         )
     found = chosen(folder, checkpoint)
-    pipeline = build_pipeline(config, registry)
+    with advising_if_moved(plain(config)):
+        pipeline = build_pipeline(config, registry)
     restore(pipeline, found)
     pipeline.model.eval().requires_grad_(False)
     return pipeline, folder

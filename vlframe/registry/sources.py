@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vlframe.config.path_keys import PERHAPS
 from vlframe.config.typed import read_yaml
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
@@ -32,23 +33,24 @@ def taken_for_hub_ids(parts: Mapping[str, Any], registry: Registry) -> Iterator[
     """Yield a sentence for each part whose source could be meant as a folder that is not here, and is taken for a hub
     id. Those that presets name are hub ids.
     """
-    for kind, source in _not_here(parts):
+    for kind, source in _not_here(parts, "source"):
         if not is_path(source) and HUB_ID.fullmatch(source) and source not in _of_presets(kind, registry):
             yield f"{kind}.source is {source!r}: there is no such folder in {Path.cwd()}, so it is taken for a hub id"
 
 
 def missing_paths(parts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each part whose source is a path that does not exist. A plan can do without it."""
-    for kind, source in _not_here(parts):
-        if is_path(source):
-            yield f"{kind}.source is {source!r}, a path, and there is no such file or folder"
+    """Yield a sentence for each part whose source or tokenizer is a path that does not exist. A plan can do without."""
+    for key in PERHAPS:
+        for kind, value in _not_here(parts, key):
+            if is_path(value):
+                yield f"{kind}.{key} is {value!r}, a path, and there is no such file or folder"
 
 
-def _not_here(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _not_here(parts: Mapping[str, Any], key: str) -> Iterator[tuple[str, str]]:
     for kind, chosen in parts.items():
-        source = (chosen or {}).get("source")
-        if isinstance(source, str) and not is_here(source):
-            yield kind, source
+        value = (chosen or {}).get(key)
+        if isinstance(value, str) and not is_here(value):
+            yield kind, value
 
 
 def _of_presets(kind: str, registry: Registry) -> set[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from vlframe.config.secrets import redacted
+from vlframe.errors import OutputError, one_line
 from vlframe.runs.folder import RunFolder, write_json
 
 State = Literal["running", "done", "stopped", "failed"]
@@ -21,10 +22,17 @@ class Outcome:
     """
 
     state: State
-    why: str  # a sentence; for a finished run, which stages ended early
+    why: str  # a sentence; for a finished run, which stages ended early or changed nothing, and what was not logged
     steps_done: int  # optimizer steps, over all stages and resumptions
     steps_asked: int
     exit_code: int | None = None  # of the process; None while it runs
+
+    @property
+    def code_for_services(self) -> int | None:
+        """Return the exit code that W&B is told, which shows a run with any but 0 as failed: one whose results could
+        not all be logged is none.
+        """
+        return 0 if self.exit_code == OutputError.exit_code else self.exit_code
 
     @classmethod
     def read(cls, folder: RunFolder) -> Outcome | None:
@@ -37,5 +45,5 @@ class Outcome:
 
 def sentence(error: BaseException) -> str:
     """Return an error's message in one line, without secrets."""
-    text = " ".join(str(error).split())
-    return redacted(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    name, text = type(error).__name__, one_line(error)
+    return redacted(name if text == name else f"{name}: {text}")

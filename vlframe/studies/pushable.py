@@ -98,7 +98,8 @@ def read_pushable(item: Selected, config: RunConfig) -> Pushable:
         last, values = history.pop() if history else (outcome.steps_done if outcome else 0, {})
         history.append((last, {**values, **scores}))
     ended = outcome or Outcome("done", "", 0, 0, 0)
-    code = 1 if ended.exit_code is None or (ended.state == "failed" and not ended.exit_code) else ended.exit_code
+    code = ended.code_for_services
+    code = 1 if code is None or (ended.state == "failed" and not code) else code
     return Pushable(history, without_secrets({**scores, **summary_of(ended)}), tables, code, problems)
 
 

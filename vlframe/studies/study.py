@@ -60,8 +60,8 @@ class Study:
 
 
 def read_study(file: Path) -> Study:
-    """Read a file. ConfigError, in one sentence: a key, axis or label that is not known, cells that are the same by
-    their labels, a baseline that is no cell, a list in place of something else."""
+    """Read a file. ConfigError, in one sentence: a key, axis or label that is not known, a word that is no override,
+    cells that are the same by their labels, a baseline that is no cell, a list in place of something else."""
     if not file.is_file():
         raise ConfigError(f"there is no study {str(file)!r}; give a YAML file with base, axes and seeds")
     values = read_yaml(file, resolve=False)
@@ -74,6 +74,7 @@ def read_study(file: Path) -> Study:
         reasons = _reasons(config, [label for label, _, _ in every])
         shared = (*_controls(config), *config.base, *_benchmarks(config))
         _refuse_other_keys(config)
+        _check_words(config)
         cells = tuple(Cell(label, axes, (*shared, *words)) for label, axes, words in every if label not in reasons)
         _check_cells(config, cells, reasons)
     except ConfigError as error:
@@ -175,6 +176,18 @@ def _refuse_other_keys(config: StudyConfig) -> None:
         if key in LEFT_TO_THE_STUDY or key.startswith(("hydra", "sweep.")) or word.startswith("-"):
             hint = "say seeds: [0, 1, 2]" if key == "seed" else "leave it out, or give it on the command line"
             raise ConfigError(f"{word!r} cannot be an override of a study, which gives {key} itself; {hint}")
+
+
+def _check_words(config: StudyConfig) -> None:
+    """Refuse words that are no overrides, here and not as cells that do not fit: the file is at fault."""
+    from vlframe.composer.command_line import check_words_of_file
+
+    axes = {f"axes.{axis}.{label}": value for axis, labels in config.axes.items() for label, value in labels.items()}
+    for place, words in {"base": config.base, "benchmarks": _benchmarks(config), **axes}.items():
+        try:
+            check_words_of_file(_as_list(words))
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from error
 
 
 def _as_list(value: Any) -> list[str]:

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers.logger import Logger
 
 from vlframe.config.fields import is_component
-from vlframe.errors import ConfigError, PluginError
+from vlframe.errors import ConfigError, PluginError, UserError, one_line
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
@@ -37,7 +37,17 @@ def lightning_objects(
 
 def _component(kind: str, item: Mapping[str, Any], registry: Registry, more: Mapping[str, Any]) -> Any:
     taken = inspect.signature(component_class(kind, item, registry)).parameters
-    return registry.build(kind, item, **{key: value for key, value in more.items() if key in taken and key not in item})
+    given = {key: value for key, value in more.items() if key in taken and key not in item}
+    try:
+        return registry.build(kind, item, **given)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # of the plugin, or of a service's library
+        name = item["name"]
+        raise PluginError(
+            f"{kind} {name!r} of plugin {registry.row(kind, name).plugin.name} cannot be made: {one_line(error)}; "
+            f"leave it out, or fix that"
+        ) from error
 
 
 def component_class(kind: str, item: Mapping[str, Any], registry: Registry) -> type:
@@ -68,10 +78,10 @@ def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any
             built.append(kind(**{**values, **{key: value for key, value in (more or {}).items() if key in taken}}))
         except ModuleNotFoundError as error:
             extra = EXTRAS.get(kind.__name__)
-            how = f"pip install 'vlframe[{extra}]'" if extra else " ".join(str(error).split())
+            how = f"pip install 'vlframe[{extra}]'" if extra else one_line(error)
             raise ConfigError(f"{name}: {kind.__name__} needs a package that is not installed: {how}") from error
-        except Exception as error:  # of Python, or of a service's library: it is the config's to leave it out
-            raise ConfigError(f"{name}: {kind.__name__} cannot be made: {' '.join(str(error).split())}") from error
+        except (Exception, SystemExit) as error:  # of Python, or of a service's library: the config can leave it out
+            raise ConfigError(f"{name}: {kind.__name__} cannot be made: {one_line(error)}") from error
     return built
 
 

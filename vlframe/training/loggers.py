@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import MLFlowLogger
@@ -15,12 +17,12 @@ from vlframe.config.fields import is_component
 from vlframe.config.schema import RunConfig
 from vlframe.config.typed import plain
 from vlframe.distributed.ranks import place, world_size
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, one_line
 from vlframe.model.assemble import typical_tokens
 from vlframe.runs.folder import RunFolder, own_version
 from vlframe.runs.outcome import Outcome
 from vlframe.runs.unlogged import Unlogged
-from vlframe.training.instantiate import class_of, component_class, instantiate, lightning_objects
+from vlframe.training.instantiate import class_of, lightning_objects
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.wandb_identity import with_identity
 from vlframe.training.wandb_login import check_login
@@ -34,22 +36,28 @@ if TYPE_CHECKING:
 
 
 def check_loggers(loggers: Mapping[str, Any], registry: Registry) -> None:
-    """Check that the configured loggers can be built, before there is a run folder. ConfigError if one cannot: its
-    package is not installed, or its service needs a login.
+    """Check that the configured loggers can be built, before there is a run folder. ConfigError, PluginError if one
+    cannot: its package is not installed, its service needs a login, its class fails.
+
+    Those of plugins, and those of Lightning's that then only import their package, are built once for a trial.
     """
     for name, item in loggers.items():
         if is_component(item):
-            component_class("logger", item, registry)
+            _try_to_build(name, item, registry)
             continue
         kind = class_of(name, str(item.get("_target_", "")))
-        if kind.__name__ in _LAZY:  # building one of these imports its package, and asks no service
-            with tempfile.TemporaryDirectory() as nowhere:
-                instantiate({name: item}, {"save_dir": nowhere})
+        if kind.__name__ in _LAZY:
+            _try_to_build(name, item, registry)
         if made_by_wandb(kind):
             check_login(offline=bool(item.get("offline", False)), mode=item.get("mode"))
 
 
 _LAZY = ("WandbLogger", "TensorBoardLogger", "CSVLogger", "MLFlowLogger")
+
+
+def _try_to_build(name: str, item: Mapping[str, Any], registry: Registry) -> None:
+    with tempfile.TemporaryDirectory() as nowhere:
+        lightning_objects("logger", {name: item}, registry, {"save_dir": nowhere, "version": "trial"})
 
 
 def facts(config: RunConfig, budget: TokenBudget) -> dict[str, Any]:
@@ -97,10 +105,10 @@ class RunLoggers:
         """Log the config, which is the first contact with most services."""
         try:
             logger.log_hyperparams(named_for(logger, values))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"the logger {type(logger).__name__} cannot begin: {' '.join(str(error).split())}; leave it out "
-                f"(logger=null), or fix that"
+                f"the logger {type(logger).__name__} cannot begin: {one_line(error)}; leave it out (logger=null), or "
+                f"fix that"
             ) from error
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
@@ -179,55 +187,69 @@ class Isolated(Logger):
         self.wandb = wandb
 
     def isolated(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        with self.unlogged.kept(f"logging to {type(self.logger).__name__}"):
+        with self._kept():
             method(*args, **kwargs)
+
+    def _kept(self) -> AbstractContextManager[None]:
+        return self.unlogged.kept(f"logging to {type(self.logger).__name__}")
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
+        with self._kept():  # looking a method up may fail, too
+            getattr(self.logger, method)(*args, **kwargs)
+
+    def _value(self, name: str, otherwise: Any = None) -> Any:
+        """Return an attribute of the logger; ``otherwise`` if that fails."""
+        with self._kept():
+            return getattr(self.logger, name)
+        return otherwise
 
     @property
     def name(self) -> str | None:
-        return self.logger.name
+        return self._value("name")
 
     @property
     def version(self) -> int | str | None:
-        return self.logger.version
+        return self._value("version")
 
     @property
     def root_dir(self) -> str | None:
-        return self.logger.root_dir
+        return self._value("root_dir")
 
     @property
     def log_dir(self) -> str | None:
-        return self.logger.log_dir
+        return self._value("log_dir")
 
     @property
     def save_dir(self) -> str | None:
-        return self.logger.save_dir
+        return self._value("save_dir")
 
     @property
     def group_separator(self) -> str:
-        return self.logger.group_separator
+        return str(self._value("group_separator", otherwise="/"))
 
     @property
     def experiment(self) -> Any:
-        """Return the service's own run, for callbacks that use it."""
-        return getattr(self.logger, "experiment", None)
+        """Return the service's own run, for callbacks that use it; None if it has none."""
+        absent = getattr_static(self.logger, "experiment", None) is None  # not hasattr, which hides its failure
+        return None if absent else self._value("experiment")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.wandb is None or step is None:
-            self.isolated(self.logger.log_metrics, named_for(self.logger, metrics), step=step)
+            self._call("log_metrics", named_for(self.logger, metrics), step=step)
         elif place()[0] == 0:
             self.isolated(self.wandb.log_metrics, metrics, step)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self.isolated(self.logger.log_hyperparams, params, *args, **kwargs)
+        self._call("log_hyperparams", params, *args, **kwargs)
 
     def log_graph(self, *args: Any, **kwargs: Any) -> None:
-        self.isolated(self.logger.log_graph, *args, **kwargs)
+        self._call("log_graph", *args, **kwargs)
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        self.isolated(self.logger.after_save_checkpoint, checkpoint_callback)
+        self._call("after_save_checkpoint", checkpoint_callback)
 
     def save(self) -> None:
-        self.isolated(self.logger.save)
+        self._call("save")
 
     def finalize(self, status: str) -> None:
-        self.isolated(self.logger.finalize, status)
+        self._call("finalize", status)

@@ -25,6 +25,7 @@ from vlframe.training.optim import gradient_parameters, make_optimizer, rate_fac
 from vlframe.training.random_state import get_rng, set_rng
 from vlframe.training.standing import Standing
 from vlframe.training.trainable import set_modes
+from vlframe.training.unchanged import UnchangedParts
 
 if TYPE_CHECKING:
     from vlframe.config.schema import StageConfig
@@ -98,6 +99,7 @@ class StageModule(LightningModule):
         self.share = share
         self.notes = notes or SamplerNotes()
         self.idle = Idle(name, steps, mixture)
+        self.unchanged = UnchangedParts(name)
         self.skipped = SkippedSteps(name)
         self.standing = Standing()  # of the evaluations in this stage
         self.log_every = log_every
@@ -114,11 +116,19 @@ class StageModule(LightningModule):
 
     def on_train_start(self) -> None:
         set_modes(self.model)
+        self.unchanged.begin(self.adamw.param_groups)
         self.started = time.perf_counter()
 
     @property
     def finished(self) -> bool:
         return self.steps_done >= self.steps or self.standing.ended
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what is to be known about a finished stage."""
+        early = f"stage {self.name} ended early, after {self.steps_done} of {self.steps} steps"
+        still = f"stage {self.name} changed no weight of {', '.join(self.unchanged.names)}"
+        return [*([early] if self.standing.ended else []), *([still] if self.unchanged.names else [])]
 
     def end_early(self) -> None:
         """End the stage with the last step. It is checked like every end (see ``Idle``)."""
@@ -276,6 +286,8 @@ class StageModule(LightningModule):
     def on_train_end(self) -> None:
         self.watch.settle()
         self.skipped.announce(self.steps_done)
+        if self.finished:
+            self.unchanged.end(self.adamw.param_groups, self.steps_done, reached=self.idle.moved)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.settle()  # so that no checkpoint contains weights from a failed step
@@ -289,6 +301,7 @@ class StageModule(LightningModule):
         checkpoint["met_and_bad"] = [self.share.met, self.share.bad, self.share.distinct]
         checkpoint["bad_samples"] = of_all_ranks(sorted(self.share.ids))
         checkpoint["idle"] = self.idle.state()
+        checkpoint["began_with"] = self.unchanged.state()
         checkpoint["skipped"] = self.skipped.state()
         checkpoint["standing"] = self.standing.state()
         checkpoint["rng"] = of_all_ranks(get_rng())
@@ -301,6 +314,7 @@ class StageModule(LightningModule):
         self.share.met, self.share.bad, self.share.distinct = (*counts, counts[1])[:3]
         self.share.ids = {name for names in checkpoint.get("bad_samples", []) for name in names}
         self.idle.restore(checkpoint["idle"])
+        self.unchanged.restore(checkpoint.get("began_with", []))  # older checkpoints have none
         self.skipped.restore(checkpoint.get("skipped", SkippedSteps(self.name).state()))  # older checkpoints have none
         self.standing = Standing(**checkpoint.get("standing", {}))  # older checkpoints have none
         mine = checkpoint["rng"]

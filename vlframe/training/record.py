@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from vlframe.distributed.ranks import this_rank
-from vlframe.errors import UserError
+from vlframe.errors import OutputError, UserError
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.outcome import Outcome, State, sentence
 from vlframe.runs.unlogged import Unlogged
@@ -47,25 +47,38 @@ class Record:
     def write(self, state: State, why: str = "", exit_code: int | None = None) -> Outcome:
         """Put the state into the folder."""
         done, asked = (self.run.steps_done, self.run.steps_asked) if self.run else (0, 0)
+        if missing := self.unlogged.summary:
+            why = f"{why}; {missing}" if why else missing
+            exit_code = OutputError.exit_code if exit_code == 0 else exit_code
         outcome = Outcome(state, why, done, asked, exit_code)
         if this_rank() == 0:
             with self.unlogged.kept(self.folder.outcome.name):
                 outcome.write(self.folder)
         return outcome
 
-    def close(self, outcome: Outcome) -> None:
-        if self.loggers is not None:
-            self.loggers.close(outcome)
+    def end(self, state: State, why: str, exit_code: int) -> None:
+        """Put the outcome into the folder, then tell the loggers; and once more if one of them failed at that."""
+        outcome, before = self.write(state, why, exit_code), self.unlogged.summary
+        try:
+            if self.loggers is not None:
+                self.loggers.close(outcome)
+        except KeyboardInterrupt:
+            told = "Ctrl-C came while its loggers were closed"
+            self.write(state, f"{why}; {told}" if why else told, 128 + signal.SIGINT)
+            raise
+        if self.unlogged.summary != before:
+            self.write(state, why, exit_code)
 
     def failed(self, error: BaseException) -> None:
-        """Log the failed step as the last of the history."""
+        """Record the error, and log the failed step as the last of the history."""
+        code = error.exit_code if isinstance(error, UserError) else 1
+        self.write("failed", sentence(error), code)  # first, as Ctrl-C may come in a logger
         if self.loggers is not None and self.run is not None:
             step, values = self.run.step_at_work, {}
             if isinstance(cause := error.__cause__, NonFinite):  # on a device it is noticed a step later
                 step, values = self.run.first_step + cause.batch["step"], {"train/loss": cause.loss}
             self.loggers.log_at_end({"run/failed_step": step, **values}, step)
-        code = error.exit_code if isinstance(error, UserError) else 1
-        self.close(self.write("failed", sentence(error), code))
+        self.end("failed", sentence(error), code)
 
 
 @contextmanager
@@ -76,12 +89,12 @@ def recorded(folder: RunFolder, stop: Stop, unlogged: Unlogged) -> Iterator[Reco
     try:
         yield record
     except KeyboardInterrupt:  # outside the stages, which handle signals themselves
-        record.close(record.write("stopped", "it was stopped by SIGINT", 128 + signal.SIGINT))
+        record.end("stopped", "it was stopped by SIGINT", 128 + signal.SIGINT)
         raise
     except BaseException as error:
         record.failed(error)
         raise
     if record.stopped is None:
-        record.close(record.write("done", record.remark, exit_code=0))
+        record.end("done", record.remark, exit_code=0)
     else:
-        record.close(record.write("stopped", record.stopped, stop.exit_code))
+        record.end("stopped", record.stopped, stop.exit_code)

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.profilers import SimpleProfiler
 
 from vlframe.config.asking import benchmarks_of
-from vlframe.config.moved import relocated
+from vlframe.config.moved import advising_if_moved, relocated
 from vlframe.config.schema import RunConfig
 from vlframe.config.typed import plain, read_yaml
 from vlframe.data.template import no_end_of_turn
@@ -77,7 +77,7 @@ def train(
         tell(folder.path)
     config = pipeline.config
     stop = stop or Stop(_seconds(config.trainer.max_time))
-    unlogged = Unlogged()
+    unlogged = Unlogged(stop.take_interrupt)
     with log_to(folder):
         log.info("run %s", folder.path)
         if mine is not None:
@@ -121,10 +121,11 @@ def _begin(config: RunConfig, registry: Registry) -> tuple[Resumption | None, Pi
         config = located(config, registry)
     check_loggers(config.logger, registry)
     lightning_objects("callback", config.callbacks, registry)  # fails early if one cannot be built
-    if resumed is None or resumed.reached is None:
-        config = with_init_parts(config)
-    # No folder is left by a composition that does not fit,
-    pipeline = _open(config, registry, lambda plan: _check_plan(plan, config))
+    with advising_if_moved(plain(config) if resumed else {}):
+        if resumed is None or resumed.reached is None:
+            config = with_init_parts(config)
+        # No folder is left by a composition that does not fit,
+        pipeline = _open(config, registry, lambda plan: _check_plan(plan, config))
     opened = open_data(pipeline)  # or by missing data
     folder = resumed.folder if resumed else RunFolder.create(config, registry)
     clear_leftovers(folder)
@@ -148,7 +149,8 @@ def train_rank(path: str, registry: Registry) -> None:
     stop = Stop(_seconds(config.trainer.max_time))
     with own_group():
         with listening(stop):
-            finished = Run(pipeline, folder, RunLoggers(config, registry, folder, Unlogged()), stop, opened).stages()
+            loggers = RunLoggers(config, registry, folder, Unlogged(stop.take_interrupt))
+            finished = Run(pipeline, folder, loggers, stop, opened).stages()
         if finished:
             _evaluate(pipeline, folder, None, Unlogged(), opened.benchmarks)
 
@@ -237,11 +239,8 @@ class Run:
 
     @property
     def remark(self) -> str:
-        """Say which stages ended before their last step."""
-        early = [item for item in self.modules if item.standing.ended]
-        return "; ".join(
-            f"stage {item.name} ended early, after {item.steps_done} of {item.steps} steps" for item in early
-        )
+        """Say which stages ended before their last step, and which left what they trained as it was."""
+        return "; ".join(said for module in self.modules for said in module.remarks)
 
     def stages(self) -> bool:
         """Run the remaining stages. False if the time was up before the end."""

@@ -31,6 +31,7 @@ class Stop:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.step = step  # of the run; for prove-resume
         self.signal: int | None = None
+        self.listening = False  # signals are handled at the end of a step
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal: the first requests a stop, the second exits at once."""
@@ -39,6 +40,14 @@ class Stop:
         self.signal = number
         # No logging here: the signal may arrive in the middle of a line.
         os.write(2, f"{signal.Signals(number).name}: finishing the step; once more to leave at once\n".encode())
+
+    def take_interrupt(self) -> bool:
+        """Take a Ctrl-C that others' code turned into KeyboardInterrupt as the signal it was; False if nothing would
+        come of it, outside the stages.
+        """
+        if self.listening and self.signal is None:
+            self.hear(signal.SIGINT, None)
+        return self.listening
 
     def wanted(self, step: int) -> bool:
         late = self.deadline is not None and time.monotonic() >= self.deadline
@@ -85,8 +94,10 @@ class StopAtBoundary(Callback):
 def listening(stop: Stop) -> Iterator[None]:
     """Handle signals between stages, too."""
     before = {number: signal.signal(number, stop.hear) for number in SIGNALS}
+    stop.listening = True
     try:
         yield
     finally:
+        stop.listening = False
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -95,4 +95,4 @@ class WandbRun:
         self._begin(math.inf)
         run = self.logger.experiment
         run.summary.update(summary_of(outcome))
-        run.finish(exit_code=outcome.exit_code)
+        run.finish(exit_code=outcome.code_for_services)

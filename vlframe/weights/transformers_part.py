@@ -16,6 +16,7 @@ from transformers.utils.hub import is_offline_mode
 
 from vlframe.contracts.meta import is_meta
 from vlframe.errors import ConfigError, NoArchitecture, WeightsError
+from vlframe.registry.sources import is_path
 
 
 def blocks_before(layer: int, blocks: int) -> int:
@@ -100,6 +101,8 @@ def _read(kind: Any, source: str) -> Any:
 
 def _why(source: str, error: Exception) -> str:
     """Return the library's reason in one line; of a hub id that may not be fetched, what its own words do not say."""
+    if is_path(source) and not Path(source).exists():
+        return "it is a path, and there is no such folder"
     if is_offline_mode() and not Path(source).exists():
         return (
             "it is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids fetching it; fetch it once with "
