@@ -156,6 +156,22 @@ def test_its_experiment_and_preset_are_found_and_help_lists_them(environment: En
     assert "half_life: 100" in composed and "name: decay\n" in composed
 
 
+def test_a_package_that_was_begun_installs_passes_its_tests_and_trains(
+    environment: Environment, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As its author would: begin, build, install, check, test, train."""
+    done = environment.vlframe("plugin", "new", "connector", "gated_pool")
+    assert done.returncode == 0 and "vlframe plugin check vlframe-gated-pool" in done.stdout, done.stderr
+    begun = environment.cwd / "vlframe-gated-pool"
+    environment.pip("install", "--no-deps", build_wheel(begun, tmp_path_factory.mktemp("begun")))
+    checked = environment.vlframe("plugin", "check", "vlframe-gated-pool")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    call_well([environment.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", begun / "tests"], environment.cwd)
+    done = environment.vlframe("train", "experiment=quickstart", "connector=gated_pool", "debug=fast")  # two steps
+    assert done.returncode == 0, done.stderr
+    assert list((environment.cwd / "runs" / "quickstart").rglob("connector.safetensors"))
+
+
 def test_uninstalled_it_is_unknown(environment: Environment) -> None:
     environment.pip("uninstall", "--yes", "vlframe-decay")
     assert ("connector", "decay") not in environment.listed()

@@ -1,6 +1,7 @@
 """The kit for plugin authors: every kind of broken connector is caught and told why. Each differs from a sound one in
 one thing."""
 
+import os
 import random
 
 import numpy as np
@@ -165,7 +166,146 @@ class NoModule:
         return 1
 
 
+class SortsRows(Sound):
+    """Does not put rows back in their order."""
+
+    def forward(self, features_BTHWD):
+        return super().forward(features_BTHWD[features_BTHWD.mean((1, 2, 3, 4)).argsort()])
+
+
+class TakesPairs(Sound):
+    def forward(self, features_BTHWD):
+        if len(features_BTHWD) > 2:
+            features_BTHWD = features_BTHWD.flip(0)
+        return super().forward(features_BTHWD)
+
+
+class Normalises(Sound):
+    """Divides by a spread, which is 0 where nothing differs."""
+
+    def forward(self, features_BTHWD):
+        return super().forward(features_BTHWD / features_BTHWD.std((1, 2, 3, 4), keepdim=True))
+
+
+class HiddenLayer(Sound):
+    """A layer in a plain list, which no checkpoint holds."""
+
+    def __init__(self, **widths):
+        super().__init__(**widths)
+        self.hidden = [nn.Linear(widths["in_dim"], widths["in_dim"])]
+
+    def forward(self, features_BTHWD):
+        return super().forward(self.hidden[0](features_BTHWD))
+
+
+class RandomBuffer(Sound):
+    def __init__(self, **widths):
+        super().__init__(**widths)
+        self.register_buffer("directions", torch.randn(widths["in_dim"]), persistent=False)
+
+    def forward(self, features_BTHWD):
+        return super().forward(features_BTHWD * self.directions)
+
+
+class AsleepAndMixing(Sound):
+    """Its last map starts at zero, which hides that rows are mixed."""
+
+    def __init__(self, **widths):
+        super().__init__(**widths)
+        nn.init.zeros_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+
+    def forward(self, features_BTHWD):
+        return super().forward(features_BTHWD - features_BTHWD.mean(0))
+
+
+class Counts(Sound):
+    def __init__(self, **widths):
+        super().__init__(**widths)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, features_BTHWD):
+        self.seen += 1
+        return super().forward(features_BTHWD)
+
+
+class StaysInTrain(Sound):
+    def forward(self, features_BTHWD):
+        self.map.train()
+        return super().forward(features_BTHWD)
+
+
+class ChangesPrecision(Sound):
+    def forward(self, features_BTHWD):
+        torch.set_float32_matmul_precision("medium")
+        return super().forward(features_BTHWD)
+
+
+class ChangesEnvironment(Sound):
+    def __init__(self, **widths):
+        super().__init__(**widths)
+        os.environ["MINE"] = str(widths)
+
+
+class WritesInTraining(Sound):
+    def forward(self, features_BTHWD):
+        if self.training:
+            features_BTHWD.mul_(2)
+        return super().forward(features_BTHWD)
+
+
+class NoCopy(Sound):
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot be copied")
+
+
+class NoBackward(Sound):
+    class Cut(torch.autograd.Function):
+        @staticmethod
+        def forward(context, value):
+            return value.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            raise RuntimeError("no backward here")
+
+    def forward(self, features_BTHWD):
+        return self.Cut.apply(super().forward(features_BTHWD))
+
+
+class GivesTuple(Sound):
+    def forward(self, features_BTHWD):
+        tokens_BNE = super().forward(features_BTHWD)
+        return (tokens_BNE,) if self.training else tokens_BNE
+
+
+class ForgetsThirdFrame(Sound):
+    def tokens(self, grid):
+        return super().tokens(grid) + (grid.frames == 3 and grid.height > 1)
+
+
+class ForgetsLongClips(Sound):
+    def tokens(self, grid):
+        return super().tokens(grid) + (grid.frames > 5)
+
+
 CAUGHT = {
+    SortsRows: ["depends on the other rows of its batch, or on its place in it"],
+    TakesPairs: ["depends on the other rows of its batch", "three rows"],
+    Normalises: ["all of them 0, gives NaN", "black frames and silence"],
+    HiddenLayer: ["not in state_dict()"],
+    RandomBuffer: ["not in state_dict()"],
+    AsleepAndMixing: ["row 0", "depends on the other rows"],
+    Counts: ["changes seen in eval mode"],
+    StaysInTrain: ["switches map to train mode"],
+    ChangesPrecision: ["changes the precision of float32 products of the whole process"],
+    ChangesEnvironment: ["building it changes environment variables (MINE) of the whole process"],
+    WritesInTraining: ["writes into its input in train mode"],
+    NoCopy: ["copying it with copy.deepcopy", "cannot be copied"],
+    NoBackward: ["backward of a 4x4x4 grid", "no backward here"],
+    GivesTuple: ["gives a tuple; it must give one tensor"],
+    ForgetsThirdFrame: ["3x4x4 grid", "tokens() says 17"],
+    ForgetsLongClips: ["8x2x2 grid", "tokens() says 5"],
     CountsWrong: ["4x4x4 grid", "tokens() says 17", "(2, 16, 32)", "promises (2, 17, 32)"],
     CountsFloats: ["tokens(4x4x4) gives 16.0", "whole number"],
     CrashesOnGrid: ["tokens(4x4x4) fails with KeyError", "vlframe.ConfigError"],
@@ -192,9 +332,38 @@ CAUGHT = {
 }
 
 
+class Plain(Sound):
+    """Has no parameters at all."""
+
+    def __init__(self, *, in_dim, out_dim):
+        nn.Module.__init__(self)
+        self.width = out_dim
+
+    def map(self, features):
+        repeats = -(-self.width // features.shape[-1])
+        return features.repeat(*[1] * (features.ndim - 1), repeats)[..., : self.width]
+
+
+class StartsAtZero(Sound):
+    def __init__(self, **widths):
+        super().__init__(**widths)
+        nn.init.zeros_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+
+
 def test_a_sound_connector_passes() -> None:
-    check_connector(Sound)
+    for sound in (Sound, Plain, StartsAtZero):
+        check_connector(sound)
     check_connector(Unused, unused=["spare"])
+
+
+@pytest.fixture(autouse=True)
+def settings_put_back(monkeypatch: pytest.MonkeyPatch):
+    """What the connectors that change the process have changed."""
+    monkeypatch.setenv("MINE", "")
+    precision = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(precision)
 
 
 @pytest.mark.parametrize("broken", CAUGHT, ids=lambda cls: cls.__name__)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlframe.commands import OF_PLUGINS
@@ -12,19 +14,56 @@ from vlframe.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
+    from vlframe.testing.inspection import Finding
     from vlframe.testing.matrix import Only, Pair
 
-USAGE = (("plugin matrix [kind kind]", "which installed parts fit which, and why others do not"),)
+USAGE = (
+    ("plugin new <kind> <name>", "begin a package: a component that works, its preset and its test"),
+    ("plugin check <name>", "what of a component, package or file keeps its promises"),
+    ("plugin matrix [kind kind]", "which installed parts fit which, and why others do not"),
+)
 HELP = """\
+vlframe plugin new <kind> <name> [folder=vlframe-<name>]
+vlframe plugin check <component | package | file.py> [<kind>.<key>=<value> ...] [run=[overrides]] [--json]
 vlframe plugin matrix [<kind> <kind>] [--train] [format=table|markdown|json] [plugins.paths=[file.py]]
 
+  vlframe plugin new connector gated_pool            a package that installs and passes its own tests
+  vlframe plugin check vlframe-gated-pool            the kit on all it offers, with the example parameters of its rows
+  vlframe plugin check connector gated_pool connector.hidden=8
   vlframe plugin matrix                              every pair of neighbouring parts, at the size of their examples
   vlframe plugin matrix encoder connector --train    these; those that fit take a step on small media of their own
   vlframe plugin matrix plugins.paths=[mine.py]      every pair with a part of that file
 
-Exit code: 0, or 1 if a pair that fits did not train.
+Exit code: 0; 1 if a promise is broken, or a pair that fits did not train; 3 if nothing is broken, and some component
+could not be tried.
 """
 FORMATS = ("table", "markdown", "json")
+ACTIONS = ("new", "check", "matrix")
+BROKEN, UNTRIED = 1, 3
+
+
+@dataclass(frozen=True)
+class Words:
+    """What was typed after an action: plain words, flags, ``key=value``, and what names plugins."""
+
+    plain: list[str]
+    flags: set[str]
+    keys: dict[str, str]
+    of_plugins: list[str]
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Words:
+        of_plugins = [word for word in words if word.startswith(OF_PLUGINS)]
+        rest = [word for word in words if not word.startswith(OF_PLUGINS)]
+        flags = {word for word in rest if word.startswith("-")}
+        keys = {word.partition("=")[0]: word.partition("=")[2] for word in rest if "=" in word and word not in flags}
+        return cls([word for word in rest if "=" not in word and word not in flags], flags, keys, of_plugins)
+
+    def refuse_others(self, action: str, flags: Sequence[str], keys: Sequence[str]) -> None:
+        """Raise ConfigError for a flag or key that the action does not have."""
+        if unknown := sorted(self.flags - {*flags}) + sorted(self.keys.keys() - {*keys}):
+            there = " and ".join([*flags, *(f"{key}=" for key in keys)])
+            raise ConfigError(f"vlframe plugin {action} has no {unknown[0]}; it has {there}; see --help")
 
 
 def main(words: list[str]) -> int:
@@ -32,24 +71,140 @@ def main(words: list[str]) -> int:
         print(HELP, end="")
         return 0 if words else 2
     action, *rest = words
-    if action != "matrix":
-        raise ConfigError(f"vlframe plugin does matrix, and not {action!r}{did_you_mean(action, ['matrix'])}")
-    of_plugins = [word for word in rest if word.startswith(OF_PLUGINS)]
-    flags = [word for word in rest if word.startswith("-")]
-    keys = {word.partition("=")[0]: word.partition("=")[2] for word in rest if "=" in word and word not in of_plugins}
-    if unknown := [*({*flags} - {"--train"}), *(keys.keys() - {"format"})]:
-        raise ConfigError(f"vlframe plugin matrix has no {unknown[0]}; it has --train and format=; see --help")
-    form = keys.get("format", "table")
-    if form not in FORMATS:
-        raise ConfigError(f"format is {form!r}; it can be {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
-    kinds = [word for word in rest if "=" not in word and word not in flags]
+    if action not in ACTIONS:
+        raise ConfigError(
+            f"vlframe plugin does {', '.join(ACTIONS)}, and not {action!r}{did_you_mean(action, ACTIONS)}"
+        )
+    return {"new": _new, "check": _check, "matrix": _matrix}[action](Words.of(rest))
+
+
+def _new(words: Words) -> int:
+    from vlframe.testing.starter import starter_kinds, write_starter
+
+    words.refuse_others("new", (), ("folder",))
+    if len(words.plain) != 2:
+        raise ConfigError(
+            f"vlframe plugin new takes a kind and a name, like `vlframe plugin new connector gated_pool`, and not "
+            f"{' '.join(words.plain) or 'nothing'!r}; kinds are {', '.join(starter_kinds())}"
+        )
+    folder = words.keys.get("folder")
+    if folder == "":
+        raise ConfigError("folder= is empty; name the folder that is to be made, or leave it out")
+    kind, name = words.plain
+    starter, made = write_starter(kind, name, Path(folder).expanduser() if folder else None, _registry(words))
+    print(f"{made} has a {starter.kind} called {starter.name}, its preset, and its test. Next:\n")
+    print(f"  pip install -e {made}\n  vlframe plugin check {starter.distribution}\n  python -m pytest {made}/tests")
+    return 0
+
+
+def _check(words: Words) -> int:
+    from vlframe.composer.command_line import parse
+    from vlframe.composer.offer import open_registry
+    from vlframe.testing.inspection import Request, findings
+
+    others = [key for key in words.keys if "." in key or key == "run"]
+    words.refuse_others("check", ("--json",), ("run", *others))
+    if not 1 <= len(words.plain) <= 2:
+        raise ConfigError(
+            "vlframe plugin check takes the name of a component (after its kind, if several kinds have the name), of a "
+            f"package, or a file, and not {' '.join(words.plain) or 'nothing'!r}"
+        )
+    *kind, what = words.plain
+    _refuse_unknown_kind(kind)
+    line = parse("plugin", words.of_plugins)
+    paths = [*line.plugin_paths, *([what] if what.endswith(".py") and what not in line.plugin_paths else [])]
+    registry = open_registry(paths, line.strict)
+    request = Request(registry, paths, _values(words.keys), _overrides(words.keys.get("run", "")))
+    found = []
+    for finding in findings(request, what, *kind):
+        found.append(finding)
+        if "--json" not in words.flags:  # each as soon as it is known
+            print(said(finding), flush=True)
+    if "--json" in words.flags:
+        print(json.dumps([finding.as_data() for finding in found], indent=1, default=str))
+    else:
+        print(summary(found))
+    return BROKEN if any(item.broken for item in found) else UNTRIED if any(item.untried for item in found) else 0
+
+
+def _refuse_unknown_kind(kind: Sequence[str]) -> None:
+    from vlframe.contracts.kinds import kinds
+
+    for word in kind:
+        if word not in kinds():
+            raise ConfigError(f"there is no kind {word!r}; kinds are {', '.join(kinds())}{did_you_mean(word, kinds())}")
+
+
+def _values(keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return parameters by kind: ``connector.hidden=8``, ``benchmark.dataset.name=motionqa``."""
+    from vlframe.contracts.kinds import kinds
+
+    found: dict[str, dict[str, Any]] = {}
+    for key, text in keys.items():
+        kind, *path = key.split(".")
+        if not path:
+            continue
+        if kind not in kinds():
+            raise ConfigError(f"{key}: there is no kind {kind!r}{did_you_mean(kind, kinds())}")
+        holder = found.setdefault(kind, {})
+        for step in path[:-1]:
+            holder = holder.setdefault(step, {})
+        holder[path[-1]] = _plain_value(key, text)
+    return found
+
+
+def _overrides(text: str) -> list[str]:
+    """Return the words of ``run=[connector=mlp,media.frames=4]``."""
+    return [word.strip() for word in text.removeprefix("[").removesuffix("]").split(",") if word.strip()]
+
+
+def _plain_value(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}={text} is no value that can be read: {' '.join(str(error).split())}") from error
+
+
+def said(finding: Finding) -> str:
+    """Return a finding in words: what passed, what was left out, and what is broken."""
+    given = ", ".join(f"{key}={value}" for key, value in finding.parameters.items())
+    lines = [f"{finding.kind} {finding.name}" + f", with {given}" * bool(given)]
+    lines += [f"  passed    {step}" for step in finding.passed]
+    lines += [f"  left out  {step}" for step in finding.left_out]
+    lines += [f"  BROKEN    {finding.broken}"] * bool(finding.broken)
+    lines += [f"  not tried {finding.untried}"] * bool(finding.untried)
+    return "\n".join(lines)
+
+
+def summary(found: Sequence[Finding]) -> str:
+    kept, broken = (sum(map(bool, items)) for items in zip(*((item.kept, item.broken) for item in found), strict=True))
+    return f"\n{kept} of {len(found)} keep their promises" + (
+        f"; {broken} broken" * bool(broken) + f"; {len(found) - kept - broken} not tried" * (kept + broken < len(found))
+    )
+
+
+def _registry(words: Words) -> Registry:
+    from vlframe.composer.command_line import parse
+    from vlframe.registry.registry import Registry
+
+    line = parse("plugin", words.of_plugins)
+    return Registry.installed(line.plugin_paths, line.strict)
+
+
+def _matrix(words: Words) -> int:
     from vlframe.composer.command_line import parse
     from vlframe.composer.offer import open_registry
 
-    line = parse("plugin", of_plugins)
+    words.refuse_others("matrix", ("--train",), ("format",))
+    form = words.keys.get("format", "table")
+    if form not in FORMATS:
+        raise ConfigError(f"format is {form!r}; it can be {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
+    line = parse("plugin", words.of_plugins)
     registry = open_registry(line.plugin_paths, line.strict)
-    pairs = tried(registry, kinds, train="--train" in flags, only=_with_parts_of_files(registry))
-    systems = [] if kinds else parts_of_models(registry)
+    pairs = tried(registry, words.plain, train="--train" in words.flags, only=_with_parts_of_files(registry))
+    systems = [] if words.plain else parts_of_models(registry)
     if form == "json":
         print(json.dumps({"models": systems, "pairs": [pair.as_data() for pair in pairs]}, indent=1))
     else:

@@ -49,7 +49,7 @@ _TABLE = (
     Kind("benchmark", f"{_CONTRACTS}.benchmark:Benchmark", place="benchmark"),
     Kind("checkpoint_format", f"{_CONTRACTS}.checkpoint_format:CheckpointFormat"),
     Kind("callback", None, place="callbacks", many=True),  # Lightning's contracts
-    Kind("logger", None, place="logger", many=True),
+    Kind("logger", None, place="logger", many=True, offered=("save_dir", "version")),
 )
 
 

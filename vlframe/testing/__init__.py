@@ -15,24 +15,35 @@ component is built several times, on the CPU. The result is deterministic on one
 
 from vlframe.testing.audio import check_audio_connector, check_audio_encoder
 from vlframe.testing.benchmark import check_benchmark
+from vlframe.testing.checkpoint_format import check_checkpoint_format
 from vlframe.testing.dataset import check_dataset
 from vlframe.testing.language import check_llm
 from vlframe.testing.objective import check_objective
+from vlframe.testing.pixels import check_pixels
 from vlframe.testing.plugin import check_plugin
+from vlframe.testing.processor import check_processor
 from vlframe.testing.reader import check_reader
+from vlframe.testing.sampler import check_sampler
 from vlframe.testing.subject import ContractError
 from vlframe.testing.video import check_connector, check_encoder
+from vlframe.testing.watching import check_callback, check_logger
 
 __all__ = [
     "ContractError",
     "check_audio_connector",
     "check_audio_encoder",
     "check_benchmark",
+    "check_callback",
+    "check_checkpoint_format",
     "check_connector",
     "check_dataset",
     "check_encoder",
     "check_llm",
+    "check_logger",
     "check_objective",
+    "check_pixels",
     "check_plugin",
+    "check_processor",
     "check_reader",
+    "check_sampler",
 ]

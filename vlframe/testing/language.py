@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from vlframe.contracts.language_model import SequenceLayout, padded_layout
+from vlframe.testing.ending import check_ending
 from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
 LENGTH = 9  # S of the prompts
 NEW_TOKENS = 6
+LONGEST = 4096  # context of which a whole sequence is tried
 
 
 def check_llm(
@@ -37,13 +39,21 @@ def check_llm(
     embeds_BSE, mask_BS = 0.1 * noise(2, LENGTH, built.dim), torch.ones(2, LENGTH, dtype=torch.bool)
     case = Case(f"{LENGTH} embeddings", (embeds_BSE, mask_BS), (2, LENGTH, built.dim), _arguments)
     whole = _Whole(built)
-    check_module(subject, planned, subject.build, [case], [*unused, *_not_in_forward(whole, case)])
+    check_module(subject, planned, {}, [case], [*unused, *_not_in_forward(whole, case)])
     check_input_gradient(subject, built, case)
     _check_vocabulary(subject, built)
+    _check_template(subject, built)
+    subject.passed("tokenizer, chat template, embed and logits fit each other")
     _check_loss(subject, built, embeds_BSE)
+    subject.passed("the loss is the sum of its own cross-entropies")
     _check_order(subject, built, embeds_BSE)
+    subject.passed("a token sees what stands before it, and nothing behind")
     _check_padding(subject, built, embeds_BSE)
+    _check_context(subject, built)
     _check_generate(subject, built, embeds_BSE)
+    _check_mode(subject, built, embeds_BSE)
+    subject.passed("generate: the same in a batch as alone, and the model is left in its mode")
+    check_ending(subject, LENGTH)
 
 
 def _arguments(embeds_BSE: Tensor, mask_BS: Tensor) -> tuple[Tensor, SequenceLayout]:
@@ -98,6 +108,43 @@ def _check_vocabulary(subject: Subject, llm: Any) -> None:
         subject.fail("logits of one hidden state differ from those of the same state inside a batch")
 
 
+def _check_template(subject: Subject, llm: Any) -> None:
+    """Check that a system turn is written, or refused, and never dropped."""
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which way?"}]
+    try:
+        text = llm.tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception:  # a template refuses what it has no place for, and vlframe says so to the user
+        return
+    if "Be brief." not in text:
+        subject.fail("the chat template of its tokenizer drops a system turn; it must write it, or refuse it")
+
+
+def _check_context(subject: Subject, llm: Any) -> None:
+    """Check that a sequence may be as long as ``context`` says."""
+    if llm.context > LONGEST:
+        subject.left_out(f"a sequence of its whole context, {llm.context}: give a context up to {LONGEST} to try one")
+        return
+    embeds_BSE = 0.1 * noise(1, llm.context, llm.dim)
+    mask_BS = torch.ones(1, llm.context, dtype=torch.bool)
+    with torch.no_grad(), subject.doing(f"forward of {llm.context} tokens, which its context promises,"):
+        hidden_BSE = llm.eval()(embeds_BSE, padded_layout(mask_BS))
+    if not hidden_BSE.isfinite().all():
+        subject.fail(f"forward of {llm.context} tokens, which its context promises, gives NaN or infinity")
+    subject.passed("a sequence may be as long as its context")
+
+
+def _check_mode(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    """Check that answers in the midst of training leave the model in train mode."""
+    llm.train()
+    before = {name: part.training for name, part in llm.named_modules()}
+    mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
+    with torch.random.fork_rng(devices=[]), subject.watching("generate()"), subject.doing("generate() in train mode"):
+        llm.generate(embeds_BSE, mask_BS, max_new_tokens=2)
+    if changed := [name or "itself" for name, part in llm.named_modules() if part.training != before[name]]:
+        subject.fail(f"generate leaves {changed[0]} in another mode than it was; training would go on without dropout")
+    llm.eval()
+
+
 def _check_loss(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
     """Check that the loss is the sum of cross-entropies at supervised positions only."""
     taught_L, targets_L = torch.tensor([1, 4, LENGTH + 2]), torch.tensor([3, 0, 5])
@@ -121,7 +168,7 @@ def _hidden(subject: Subject, llm: Any, embeds_BSE: Tensor, mask_BS: Tensor) -> 
 def _check_order(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
     mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
     changed_BSE = embeds_BSE.clone()
-    changed_BSE[:, -1] += 1
+    changed_BSE[:, -1] += noise(*embeds_BSE[:, -1].shape)  # no constant: a LayerNorm would take it out
     before, after = (_hidden(subject, llm, item, mask_BS) for item in (embeds_BSE, changed_BSE))
     if not torch.allclose(before[:, :-1], after[:, :-1], atol=TOLERANCE):
         subject.fail("sees the future: a change of the last token changes what comes before it")
@@ -131,7 +178,7 @@ def _check_order(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
 
 def _check_padding(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
     plain = _hidden(subject, llm, embeds_BSE, torch.ones(embeds_BSE.shape[:2], dtype=torch.bool))
-    padding = 3 + torch.zeros_like(embeds_BSE[:, :3])
+    padding = 3 + noise(*embeds_BSE[:, :3].shape)
     for side, pieces, place in (
         ("left", (padding, embeds_BSE), slice(3, None)),
         ("right", (embeds_BSE, padding), slice(0, -3)),

@@ -78,7 +78,7 @@ def matrix(
         raise ConfigError(f"no {' and no '.join(missing)} that is installed has example parameters")
     trial = _Trial(base, registry, kinds, examples)
     with TemporaryDirectory() as folder:
-        samples = _samples(trial.modality.name, Path(folder)) if train else []
+        samples = small_samples(trial.modality.name, Path(folder)) if train else []
         for first in examples[kinds[0]].values():
             for second in examples[kinds[1]].values():
                 if only is None or only(kinds, (str(first["name"]), str(second["name"]))):
@@ -172,7 +172,7 @@ class _Trial:
         return bool(torch.isfinite(loss.total)) and all(moved)
 
 
-def _samples(modality: str, folder: Path) -> list[Sample]:
+def small_samples(modality: str, folder: Path) -> list[Sample]:
     """Write small media for a step: a clip and a picture, or a sound. A plugin's modality has none, and no step."""
     if modality == "audio":
         return [_sample(Media("audio", _sound(folder / "sound.wav")))]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-import pickle
-import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vlframe.errors import WeightsError, some_of
 from vlframe.testing.subject import Subject
+from vlframe.testing.surroundings import random_states
 from vlframe.weights.parts import distinct_tensors
 from vlframe.weights.strict import load_strict
 
@@ -47,34 +45,68 @@ def noise(*shape: int) -> Tensor:
 
 
 def check_module(
-    subject: Subject, planned: Any, build: Callable[[], nn.Module], cases: Sequence[Case], unused: Sequence[str]
+    subject: Subject, planned: Any, neighbours: Mapping[str, Any], cases: Sequence[Case], unused: Sequence[str]
 ) -> None:
     """Check everything that encoders, connectors and language models have in common."""
-    module = build()
+    module = subject.build(**neighbours)
     _check_planned(subject, planned, module)
+    subject.passed("planned on the meta device it has the same parameters, and no memory")
+    awaken(module)
     for case in cases:
         output = check_forward(subject, module, case)
         _check_rows(subject, module, case, output)
+        _check_constant(subject, module, case)
+    subject.passed("forward: promised shapes, finite, the same twice, input, state and process untouched")
+    subject.passed("a row does not depend on the others, their number and their order")
     _check_training(subject, module, cases)
     _check_gradients(subject, module, cases, unused)
+    subject.passed("it trains: gradients reach every parameter")
     _check_precision(subject, module, cases[0])
-    _check_weights(subject, module, build(), cases[0])
+    subject.passed("it runs in bf16, with trained and with frozen weights")
+    _check_weights(subject, module, replace(subject, seed=1).build(**neighbours), cases)
+    subject.passed("a checkpoint of it restores it in another process")
+
+
+def awaken(module: nn.Module) -> None:
+    """Add noise to parameters whose values are all equal, as those of a map that starts at zero: it would hide what
+    stands before it. Norms, which start at one, hardly change.
+    """
+    with torch.no_grad():
+        for number, parameter in enumerate(module.parameters()):
+            constant = parameter.numel() > 1 and parameter.is_floating_point() and parameter.device.type != "meta"
+            if constant and parameter.min() == parameter.max():
+                generator = torch.Generator().manual_seed(number)
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
 
 
 def run(subject: Subject, module: nn.Module, case: Case) -> Tensor:
+    """Return what ``forward`` gives, which is one tensor."""
     with subject.doing(f"forward of {case.what}"):
-        return case.call(module)
+        output = case.call(module)
+    if not isinstance(output, Tensor):
+        subject.fail(f"forward of {case.what} gives a {type(output).__name__}; it must give one tensor")
+    return output
+
+
+def copied(subject: Subject, module: nn.Module) -> nn.Module:
+    with subject.doing("copying it with copy.deepcopy, as averaging of weights does,"):
+        return copy.deepcopy(module)
+
+
+def backward(subject: Subject, what: str, total: Tensor) -> None:
+    with subject.doing(f"backward of {what}"):
+        total.backward()
 
 
 def check_forward(subject: Subject, module: nn.Module, case: Case) -> Tensor:
     """Check one forward pass in eval mode: shape, finite numbers, the same twice, inputs and random state untouched."""
     module.eval()
     before = [item.clone() for item in case.inputs]
-    with torch.no_grad(), _untouched_rng(subject, case.what):
+    state = {name: item.clone() for name, item in module.state_dict().items()}
+    with torch.no_grad(), subject.watching(f"forward of {case.what}"), _untouched_rng(subject, case.what):
         output = run(subject, module, case)
+        _check_untouched(subject, module, case, before, state)  # first: what follows would look like chance
         again = run(subject, module, case)
-    if not isinstance(output, Tensor):
-        subject.fail(f"forward of {case.what} gives a {type(output).__name__}; it must give one tensor")
     if tuple(output.shape) != case.shape:
         subject.fail(f"forward of {case.what} gives shape {tuple(output.shape)} and promises {case.shape}")
     if output.dtype != torch.float32:
@@ -83,24 +115,30 @@ def check_forward(subject: Subject, module: nn.Module, case: Case) -> Tensor:
         subject.fail(f"forward of {case.what} gives NaN or infinity")
     if not torch.equal(output, again):
         subject.fail(f"forward of {case.what} differs from call to call in eval mode (dropout that ignores eval()?)")
+    return output
+
+
+def _check_untouched(
+    subject: Subject, module: nn.Module, case: Case, before: Sequence[Tensor], state: Mapping[str, Tensor]
+) -> None:
+    """Check that a forward pass in eval mode leaves its input, its own state and its mode as they were."""
     if not all(torch.equal(*pair) for pair in zip(before, case.inputs, strict=True)):
         subject.fail(f"forward of {case.what} writes into its input; work on a copy")
-    return output
+    changed = [name for name, item in module.state_dict().items() if not torch.equal(item, state.get(name, item + 1))]
+    if changed:
+        subject.fail(f"forward of {case.what} changes {some_of(changed)} in eval mode, which a checkpoint holds")
+    if switched := [name or "itself" for name, part in module.named_modules() if part.training]:
+        subject.fail(f"forward of {case.what} switches {some_of(switched)} to train mode")
 
 
 @contextmanager
 def _untouched_rng(subject: Subject, what: str) -> Iterator[None]:
     """Check that evaluation does not advance the random state of the training around it."""
-    before = _rng_states()
+    before = random_states()
     yield
-    moved = [name for name, state in _rng_states().items() if state != before[name]]
+    moved = [name for name, state in random_states().items() if state != before[name]]
     if moved:
         subject.fail(f"forward of {what} draws from the global random numbers of {' and '.join(moved)} in eval mode")
-
-
-def _rng_states() -> dict[str, bytes]:
-    states = {"torch": torch.get_rng_state().tolist(), "random": random.getstate(), "numpy": np.random.get_state()}
-    return {name: pickle.dumps(state) for name, state in states.items()}
 
 
 def _check_planned(subject: Subject, planned: Any, module: Any) -> None:
@@ -118,21 +156,44 @@ def _check_planned(subject: Subject, planned: Any, module: Any) -> None:
 
 
 def _check_rows(subject: Subject, module: nn.Module, case: Case, output: Tensor) -> None:
-    for index in range(len(output)):
-        inputs = tuple(item[index : index + 1] for item in case.inputs)
-        one = replace(case, what=f"{case.what}, row {index} alone", inputs=inputs, shape=())
+    """Check that a row is the same alone, in another order, and among more rows."""
+    last = len(output) - 1
+    others: list[tuple[tuple[int, ...], str]] = [((index,), f"row {index} alone") for index in range(len(output))]
+    others += [(tuple(range(last, -1, -1)), "its rows in another order"), ((0, last, last), "three rows")]
+    for rows, words in others:
+        inputs = tuple(item[list(rows)] for item in case.inputs)
         with torch.no_grad():
-            alone = run(subject, module, one)
-        difference = float((alone - output[index : index + 1]).abs().max())
-        if difference > TOLERANCE * max(1.0, float(output.abs().max())):
-            subject.fail(f"row {index} of {case.what} depends on the other rows of its batch (by {difference:.2g})")
+            found = run(subject, module, replace(case, what=f"{case.what}, {words}", inputs=inputs, shape=()))
+        if found.shape != (len(rows), *output.shape[1:]):
+            subject.fail(f"forward of {case.what}, {words}, gives shape {tuple(found.shape)}")
+        for place, row in enumerate(rows):
+            difference = float((found[place] - output[row]).abs().max())
+            if difference > TOLERANCE * max(1.0, float(output.abs().max())):
+                subject.fail(
+                    f"row {row} of {case.what} depends on the other rows of its batch, or on its place in it "
+                    f"(by {difference:.2g}, {words})"
+                )
+
+
+def _check_constant(subject: Subject, module: nn.Module, case: Case) -> None:
+    """Check an input without any differences, as black frames and silence have, for which norms may divide by 0."""
+    for value in (0.0, 1.0):
+        first = torch.full_like(case.inputs[0], value)
+        what = f"{case.what} all of them {value:g},"
+        with torch.no_grad():
+            output = run(subject, module, replace(case, what=what, inputs=(first, *case.inputs[1:])))
+        if not output.isfinite().all():
+            subject.fail(f"forward of {what} gives NaN or infinity: black frames and silence are such")
 
 
 def _check_training(subject: Subject, module: nn.Module, cases: Sequence[Case]) -> None:
-    module = copy.deepcopy(module).train()
+    module = copied(subject, module).train()
     for case in cases:
-        with torch.random.fork_rng(devices=[]):
+        before = [item.clone() for item in case.inputs]
+        with torch.random.fork_rng(devices=[]), subject.watching(f"forward of {case.what} in train mode"):
             shape = tuple(run(subject, module, case).shape)
+        if not all(torch.equal(*pair) for pair in zip(before, case.inputs, strict=True)):
+            subject.fail(f"forward of {case.what} writes into its input in train mode; work on a copy")
         if shape != case.shape:
             subject.fail(f"forward of {case.what} gives shape {shape} in train mode and promises {case.shape}")
 
@@ -141,11 +202,11 @@ def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case],
     """Check that every trainable parameter affects the output of some case."""
     module.eval().requires_grad_(True)
     module.zero_grad()
-    for case in cases:
+    for case in cases if list(module.parameters()) else ():
         output = run(subject, module, case)
         if not output.requires_grad:
             subject.fail(f"forward of {case.what} is cut off from its parameters (no_grad or detach inside?)")
-        (output * noise(*output.shape)).sum().backward()
+        backward(subject, case.what, (output * noise(*output.shape)).sum())
     lost = [name for name, parameter in module.named_parameters() if parameter.grad is None]
     undeclared = [name for name in lost if not _declared(name, unused)]
     if undeclared:
@@ -166,7 +227,9 @@ def check_input_gradient(subject: Subject, module: nn.Module, case: Case) -> Non
     """Check that gradients reach the input, so that earlier parts can be trained."""
     first = case.inputs[0].clone().requires_grad_(True)
     output = run(subject, module.eval(), replace(case, inputs=(first, *case.inputs[1:])))
-    (output * noise(*output.shape)).sum().backward()
+    if not output.requires_grad:
+        subject.fail(f"no gradient reaches the input of {case.what}, so nothing before it could be trained")
+    backward(subject, case.what, (output * noise(*output.shape)).sum())
     if first.grad is None or not first.grad.abs().max() > 0:
         subject.fail(f"no gradient reaches the input of {case.what}, so nothing before it could be trained")
     module.zero_grad()
@@ -175,7 +238,7 @@ def check_input_gradient(subject: Subject, module: nn.Module, case: Case) -> Non
 def _check_precision(subject: Subject, module: nn.Module, case: Case) -> None:
     """Check bf16 runs: autocast with float32 weights (trained) or bfloat16 matrices (frozen)."""
     for frozen in (False, True):
-        part = copy.deepcopy(module).eval()
+        part = copied(subject, module).eval()
         for parameter in part.parameters():
             if frozen and parameter.ndim >= 2:
                 parameter.data = parameter.data.bfloat16()
@@ -187,12 +250,12 @@ def _check_precision(subject: Subject, module: nn.Module, case: Case) -> None:
             subject.fail(f"forward of {what} gives {output.dtype} of shape {tuple(output.shape)}, or no finite numbers")
 
 
-def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, case: Case) -> None:
-    """Check that the state dict is complete and a checkpoint restores the module."""
+def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, cases: Sequence[Case]) -> None:
+    """Check that the state dict is complete: a checkpoint restores the module in one with other random weights."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.01)  # different from anything that building could produce
-        wanted = run(subject, module.eval(), case)
+        wanted = [run(subject, module.eval(), case) for case in cases]
     tensors = distinct_tensors(module)
     with tempfile.TemporaryDirectory() as folder, subject.doing("its checkpoint"):
         file = Path(folder) / "part.safetensors"
@@ -202,6 +265,6 @@ def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, case: 
         except WeightsError as error:
             subject.fail(f"its own checkpoint does not fit it when it is built again: {error}")
     with torch.no_grad():
-        found = run(subject, other.eval(), case)
-    if not torch.allclose(found, wanted, atol=TOLERANCE):
+        found = [run(subject, other.eval(), case) for case in cases]
+    if not all(torch.allclose(*pair, atol=TOLERANCE) for pair in zip(found, wanted, strict=True)):
         subject.fail("gives other numbers after saving and loading: something it computes with is not in state_dict()")

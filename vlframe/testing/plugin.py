@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 from vlframe.config.asking import keys_of_every
@@ -12,7 +13,7 @@ from vlframe.contracts.kinds import kinds
 from vlframe.errors import UserError
 from vlframe.registry.discovery import Plugin
 from vlframe.registry.registry import Registry, Row
-from vlframe.testing.subject import ContractError
+from vlframe.testing.subject import ContractError, note_passed
 
 HEAVY = ("torch", "transformers", "lightning", "timm", "peft", "av", "decord", "torchaudio", "torchvision", "hydra")
 LOAD = """
@@ -46,11 +47,14 @@ def check_plugin(distribution: str) -> None:
         if not plugin.works:
             raise ContractError(f"plugin {plugin.name} does not load: {plugin.reason}")
     _check_light(distribution)
+    note_passed("it loads by itself, without heavy libraries")
     for row in registry.rows():
         if row.plugin in plugins:
             _check_row(row)
+    note_passed("every row has a summary, typed parameters with one default, and a class that takes them")
     for plugin in plugins:
         _check_conf(plugin, registry)
+    note_passed("every preset and experiment composes")
 
 
 def _check_light(distribution: str) -> None:
@@ -117,9 +121,10 @@ def _check_preset(plugin: Plugin, registry: Registry, file: Path, group: str, na
     from vlframe.composer.compose import compose
 
     try:
-        config = compose("train", [f"{group}={name}"], registry)
-        if group in kinds() and not kinds()[group].many and group != "benchmark":
-            registry.check(group, getattr(config, group))
+        place = kinds()[group].place if group in kinds() else None
+        config = compose("train", [f"{place or group}={name}"], registry)
+        if place and not kinds()[group].many and group != "benchmark":
+            registry.check(group, attrgetter(place)(config))
     except UserError as error:
         if "needs a value for" not in str(error):  # a path that only the user knows
             raise ContractError(f"{plugin.name}: {file} does not compose: {error}") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import torch
@@ -14,10 +15,40 @@ from vlframe.contracts.declared import WrongDeclaration, width_of
 from vlframe.contracts.meta import meta_build
 from vlframe.errors import UserError
 from vlframe.registry.registry import Registry
+from vlframe.testing.surroundings import changed_settings, settings
 
 
 class ContractError(AssertionError):
     """A component breaks the contract of its kind."""
+
+
+@dataclass
+class Steps:
+    """What checks have tried, in words: what passed, and what could not be tried."""
+
+    passed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+_listener: ContextVar[Steps | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[Steps]:
+    """Yield the steps of the checks that run inside, as they pass."""
+    steps = Steps()
+    token = _listener.set(steps)
+    try:
+        yield steps
+    finally:
+        _listener.reset(token)
+
+
+def note_passed(words: str) -> None:
+    """Say what has passed, once, to whoever listens."""
+    steps = _listener.get()
+    if steps is not None and words not in steps.passed:
+        steps.passed.append(words)
 
 
 @dataclass
@@ -28,6 +59,7 @@ class Subject:
     component: str | type
     params: Mapping[str, Any]
     plugins: Sequence[str] = ()  # single files, as plugins.paths
+    seed: int = 0  # of the random weights
 
     def __post_init__(self) -> None:
         name = self.component if isinstance(self.component, str) else self.component.__name__
@@ -38,6 +70,22 @@ class Subject:
 
     def fail(self, message: str) -> NoReturn:
         raise ContractError(f"{self.label}: {message}")
+
+    def passed(self, words: str) -> None:
+        note_passed(words)
+
+    def left_out(self, words: str) -> None:
+        """Say what could not be tried, and why, to whoever listens."""
+        if (steps := _listener.get()) is not None:
+            steps.left_out.append(words)
+
+    @contextmanager
+    def watching(self, what: str) -> Iterator[None]:
+        """Check that settings of the whole process are afterwards what they were."""
+        before = settings()
+        yield
+        if changed := changed_settings(before):
+            self.fail(f"{what} changes {', '.join(changed)} of the whole process, and does not put it back")
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -52,9 +100,9 @@ class Subject:
             raise ContractError(f"{self.label}: {what} fails with {type(error).__name__}: {error}") from error
 
     def build(self, **neighbours: Any) -> Any:
-        """Build the component, with the same random weights every time."""
-        with torch.random.fork_rng(devices=[]), self.doing("building it"):
-            torch.manual_seed(0)
+        """Build the component, with the same random weights for the same ``seed``."""
+        with torch.random.fork_rng(devices=[]), self.watching("building it"), self.doing("building it"):
+            torch.manual_seed(self.seed)
             if isinstance(self.component, str):
                 return self.registry.build(self.kind, {"name": self.component, **self.params}, **neighbours)
             return self.component(**self.params, **neighbours)

@@ -5,7 +5,6 @@ tokens, E embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from vlframe.contracts.declared import WrongDeclaration, grid_of, tokens_of
 from vlframe.contracts.grids import VideoGrid
 from vlframe.testing.alignment import check_alignment
-from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
+from vlframe.testing.modules import TOLERANCE, Case, awaken, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
 FRAMES = (1, 2, 5)
@@ -24,6 +23,9 @@ GRIDS = (
     VideoGrid(1, 4, 4),
     VideoGrid(2, 3, 5),
     VideoGrid(5, 7, 6),
+    VideoGrid(3, 4, 4),
+    VideoGrid(8, 2, 2),
+    VideoGrid(16, 3, 3),
     VideoGrid(3, 1, 7, sequence=True),
 )
 WIDTHS = ((24, 32), (40, 16))  # in_dim, out_dim
@@ -65,7 +67,8 @@ def check_encoder(
         cases.append(Case(f"{count} frame(s), for which grid() says {grid} of {built.dim},", (pixels_BTCYX,), shape))
     if not cases:
         subject.fail(f"takes none of {', '.join(map(str, frames))} frames; give frames= that it is made for")
-    check_module(subject, planned, subject.build, cases, unused)
+    check_module(subject, planned, {}, cases, unused)
+    awaken(built)
     _check_per_frame(subject, built)
 
 
@@ -152,7 +155,8 @@ def check_connector(
         cases = [_case(subject, built, grid, in_dim, (2, count, out_dim)) for grid, count in fitting.items()]
         compares = getattr(built, "captions", None) is not None
         compared = check_alignment(subject, built, in_dim, cases[0]) if compares else ()
-        check_module(subject, planned, partial(subject.build, **neighbours), cases, (*unused, *compared))
+        check_module(subject, planned, neighbours, cases, (*unused, *compared))
+        awaken(built)
         check_input_gradient(subject, built, cases[0])
         _check_still(subject, built, list(fitting), in_dim)
 

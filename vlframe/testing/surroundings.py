@@ -1,0 +1,57 @@
+"""What belongs to the whole process, which a component may read and must leave as it is."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+SETTINGS: dict[str, Callable[[], Any]] = {
+    "the default dtype of torch": torch.get_default_dtype,
+    "gradient mode": torch.is_grad_enabled,
+    "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "torch's number of threads": torch.get_num_threads,
+    "the precision of float32 products": torch.get_float32_matmul_precision,
+    "the working folder": os.getcwd,
+    "environment variables": lambda: dict(os.environ),
+    "how numpy treats floating-point errors": np.geterr,
+}
+# Libraries set these when they are first used; a component that uses one is not at fault.
+OF_LIBRARIES = ("KMP_", "OMP_", "TORCH", "PYTORCH", "TRANSFORMERS_", "HF_", "TOKENIZERS_", "CUDA_", "TRITON_", "MKL_")
+
+
+def settings() -> dict[str, Any]:
+    """Return the settings of the process, by what they are in words."""
+    return {words: _without_libraries(read()) for words, read in SETTINGS.items()}
+
+
+def changed_settings(before: dict[str, Any]) -> list[str]:
+    """Return which settings are not what they were, in words; environment variables by name."""
+    changed = []
+    for words, now in settings().items():
+        if now == before[words]:
+            continue
+        names = (
+            sorted(key for key in {*now, *before[words]} if now.get(key) != before[words].get(key))
+            if isinstance(now, dict)
+            else []
+        )
+        changed.append(f"{words} ({', '.join(names)})" if names else words)
+    return changed
+
+
+def random_states() -> dict[str, bytes]:
+    """Return the states of the global random numbers, by library."""
+    states = {"torch": torch.get_rng_state().tolist(), "random": random.getstate(), "numpy": np.random.get_state()}
+    return {name: pickle.dumps(state) for name, state in states.items()}
+
+
+def _without_libraries(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if not str(key).startswith(OF_LIBRARIES)}
