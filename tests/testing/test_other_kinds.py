@@ -96,6 +96,50 @@ def test_data_sets() -> None:
         assert words in refusal(check_dataset, Questions, {"samples": samples})
 
 
+class Shuffled(Questions):
+    """Has another order whenever it is built."""
+
+    built = 0
+
+    def __init__(self, *, samples: Sequence[Any]) -> None:
+        Shuffled.built += 1
+        super().__init__(samples=samples if Shuffled.built % 2 else samples[::-1])
+
+
+class Growing(Questions):
+    built = 0
+
+    def __init__(self, *, samples: Sequence[Any]) -> None:
+        Growing.built += 1
+        super().__init__(samples=samples[Growing.built % 2 :])
+
+
+class Streams(Questions):
+    """Remembers where it was."""
+
+    last = -1
+
+    def __getitem__(self, index: int) -> Any:
+        if index >= len(self.samples):
+            raise IndexError(index)
+        went_back, self.last = index < self.last, index
+        return replace(self.samples[index], category="again" if went_back else "")
+
+
+def test_a_data_set_is_the_same_whenever_and_however_it_is_read() -> None:
+    assert "sample 0 differs when the data set is built again" in refusal(
+        check_dataset, Shuffled, {"samples": questions()}
+    )
+    assert "samples, and 4 when it is built again" in refusal(check_dataset, Growing, {"samples": questions()})
+    assert "depends on which were asked for before it" in refusal(check_dataset, Streams, {"samples": questions()})
+
+
+def test_rows_in_the_middle_are_looked_at() -> None:
+    rows = [replace(questions()[0], id=str(number)) for number in range(300)]
+    rows[140:170] = [replace(row, answer=None) for row in rows[140:170]]
+    assert "nothing to learn or score" in refusal(check_dataset, Questions, {"samples": rows})
+
+
 class Miscounted(Questions):
     @classmethod
     def entries(cls, *, samples: Sequence[Any]) -> Iterator[vlframe.Entry]:
@@ -135,6 +179,43 @@ class Deaf(Lenient):
         return None
 
 
+class Exact(Lenient):
+    def correct(self, answer, sample):
+        return answer == sample.answer
+
+
+class Within(Lenient):
+    def correct(self, answer, sample):
+        found = [option for option in sample.options if option in answer]
+        return found == [sample.answer]
+
+
+class AnyMention(Lenient):
+    def correct(self, answer, sample):
+        return sample.answer in answer.replace(",", " ").split()
+
+
+class Reordered(Lenient):
+    built = 0
+
+    def __init__(self, *, dataset):
+        super().__init__(dataset=dataset)
+        Reordered.built += 1
+        self.samples = [
+            replace(row, options=row.options if Reordered.built % 2 else row.options[::-1]) for row in self.samples
+        ]
+
+
+def test_benchmarks_that_read_answers_wrongly() -> None:
+    for broken, words in (
+        (Exact, "does not take the right answer of question 0 with blanks around it"),
+        (Within, "takes 'qzredqz' as right in question 0, where 'red' is; it must look at whole words"),
+        (AnyMention, "takes the list of all options of question 0, 'red, green, blue', as right"),
+        (Reordered, "asks other questions, or in another order, when it is built again"),
+    ):
+        assert words in refusal(check_benchmark, broken, dataset=questions())
+
+
 def test_benchmarks() -> None:
     assert "of the options ['red', 'green', 'blue']" in refusal(check_benchmark, Lenient, dataset=questions())
     assert "as a right answer" in refusal(check_benchmark, Blank, dataset=questions())
@@ -172,7 +253,40 @@ def test_readers(registry: Registry) -> None:
             except vlframe.NoAudioTrack:
                 return np.zeros(rate, np.float32)
 
+    class Lying(reader):
+        def info(self, path):
+            found = super().info(path)
+            return replace(found, height=48, width=64) if found.height == 64 else found
+
+        def frames(self, path, indices):
+            frames_TYXC = super().frames(path, indices)
+            return np.rot90(frames_TYXC, -1, (1, 2)) if frames_TYXC.shape[1] == 64 else frames_TYXC
+
+    class OneEar(reader):
+        def audio(self, path, rate, start, end):
+            waveform_L = super().audio(path, rate, start, end)
+            spectrum = np.fft.rfft(waveform_L)
+            spectrum[int(700 * len(waveform_L) / rate) :] = 0  # as if only the left channel had been read
+            return np.fft.irfft(spectrum, len(waveform_L)).astype(np.float32)
+
+    class OneRate(reader):
+        def info(self, path):
+            return replace(super().info(path), fps=8.0)
+
+    class Conceals(reader):
+        def frames(self, path, indices):
+            try:
+                return super().frames(path, indices)
+            except vlframe.MediaError:
+                if path.name != "damaged.mp4":
+                    raise
+                return np.zeros((len(indices), 48, 64, 3), np.uint8)
+
     for broken, words in (
+        (Lying, "shown rotated by a quarter; pictures are upright"),
+        (OneEar, "has the tone of one of them only"),
+        (OneRate, "fps=8.0"),
+        (Conceals, "a film that is damaged inside is read without an error"),
         (Backwards, "is not the picture that was written"),
         (BlueIsRed, "RGB"),
         (Sorts, "frames([17, 3, 3, 22]) are not the same frames"),

@@ -136,7 +136,7 @@ def _refuse_unknown_kind(kind: Sequence[str]) -> None:
 
 
 def _values(keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return parameters by kind: ``connector.hidden=8``, ``benchmark.dataset.name=motionqa``."""
+    """Return parameters by kind: ``connector.hidden=8``, ``benchmark.dataset.name=counts``."""
     from vlframe.contracts.kinds import kinds
 
     found: dict[str, dict[str, Any]] = {}
@@ -154,7 +154,7 @@ def _values(keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _overrides(text: str) -> list[str]:
-    """Return the words of ``run=[connector=mlp,media.frames=4]``."""
+    """Return the words of ``run=[connector=gated_pool,media.frames=4]``."""
     return [word.strip() for word in text.removeprefix("[").removesuffix("]").split(",") if word.strip()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vlframe.contracts.benchmark import Metric
@@ -39,7 +40,7 @@ def check_benchmark(
         neighbours = {"dataset": dataset}
         if isinstance(component, str):  # its config names a data set; the built one replaces it
             subject.params = {"dataset": "built", **subject.params}
-    benchmark = subject.build(**neighbours)
+    benchmark, second = subject.build(**neighbours), replace(subject, seed=1).build(**neighbours)
     questions = subject.attribute(benchmark, "samples", Sequence, "a sequence of vlframe.Sample")
     if subject.attribute(benchmark, "max_new_tokens", int, "the longest answer, in tokens") < 1:
         subject.fail(f"max_new_tokens is {benchmark.max_new_tokens}; an answer needs at least 1")
@@ -47,6 +48,8 @@ def check_benchmark(
         subject.fail("has no questions")
     if not hasattr(benchmark, "parse"):
         subject.fail("has no parse(text, sample)")
+    if list(questions[:samples]) != list(second.samples[:samples]):
+        subject.fail("asks other questions, or in another order, when it is built again; runs could not be compared")
     judge = _CheckedJudge(subject, benchmark)
     right_somewhere = set()
     for index, sample in enumerate(questions[:samples]):
@@ -58,10 +61,14 @@ def check_benchmark(
             subject.fail(f"{where} ({sample.id}) has no answer, so nothing can be right")
         worst_of_right = _check_right(judge, sample, where)
         right_somewhere |= _right_nonsense(judge, sample, worst_of_right)
+        _check_blanks(judge, sample, where)
         _check_options(judge, sample, where)
+        _check_within_words(judge, sample, where)
         _check_candidates(judge, sample, where)
     if right_somewhere:
         subject.fail(f"counts {', '.join(map(repr, sorted(right_somewhere)))} as a right answer")
+    subject.passed("questions: whole, answerable, the same when it is built again")
+    subject.passed("right answers are right, also between blanks; nonsense and answers within other words are not")
 
 
 class _CheckedJudge:
@@ -113,6 +120,30 @@ def _check_right(judge: _CheckedJudge, sample: Sample, where: str) -> float:
     return min(worths)
 
 
+def _judges_texts(judge: _CheckedJudge) -> bool:
+    """Return whether the primary metric says right or wrong of one answer."""
+    return judge.primary.value is bool and not judge.of_many
+
+
+def _check_blanks(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that blanks and line breaks around a right answer, as models write them, change nothing."""
+    for answer in sample.answers if _judges_texts(judge) else ():
+        padded = f" {answer}\n"
+        if judge.worth(answer, sample) != judge.worth(padded, sample):
+            judge.subject.fail(f"does not take the right answer of {where} with blanks around it, {padded!r}")
+
+
+def _check_within_words(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that a right answer is not found inside another word, as "red" in "bored"."""
+    if not _judges_texts(judge):
+        return
+    right = max(worth for answer in sample.answers if (worth := judge.worth(answer, sample)) is not None)
+    for answer in sample.answers:
+        word = f"qz{answer.strip()}qz"
+        if judge.worth(word, sample) == right:
+            judge.subject.fail(f"takes {word!r} as right in {where}, where {answer!r} is; it must look at whole words")
+
+
 def _right_nonsense(judge: _CheckedJudge, sample: Sample, right: float) -> set[str]:
     """Return the nonsense that scores as well as a right answer."""
     answers = {answer.strip() for answer in sample.answers}
@@ -122,7 +153,7 @@ def _right_nonsense(judge: _CheckedJudge, sample: Sample, right: float) -> set[s
 
 
 def _check_options(judge: _CheckedJudge, sample: Sample, where: str) -> None:
-    """Check that as many of the written-out options are right as there are right answers."""
+    """Check that as many of the written-out options are right as there are right answers, and a list of all is not."""
     if not sample.options or judge.primary.value is not bool:
         return
     best = 0.0 if judge.primary.less_is_better else 1.0
@@ -132,6 +163,13 @@ def _check_options(judge: _CheckedJudge, sample: Sample, where: str) -> None:
             f"takes {len(right)} of the options {list(sample.options)} of {where} as right; it must be "
             f"{'one' if len(sample.answers) == 1 else len(sample.answers)}"
         )
+    everything = ", ".join(sample.options)
+    if (
+        len(sample.options) > len(sample.answers)
+        and _judges_texts(judge)
+        and (judge.worth(everything, sample) == (not judge.primary.less_is_better))
+    ):
+        judge.subject.fail(f"takes the list of all options of {where}, {everything!r}, as right")
 
 
 def _check_candidates(judge: _CheckedJudge, sample: Sample, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,36 @@ def check_dataset(
     files: bool = True,
     plugins: Sequence[str] = (),
 ) -> None:
-    """Check a data set by the first and last of its ``samples``. ``files``: their media must exist, too."""
+    """Check a data set by the first, the last and some of its ``samples`` between them. ``files``: their media must
+    exist, too.
+    """
     subject = Subject("dataset", component, params or {}, plugins)
-    dataset = subject.build()
+    dataset, second = subject.build(), replace(subject, seed=1).build()
     with subject.doing("len()"):
         length = len(dataset)
     if length < 1:
         subject.fail("is empty")
     subject.pickles(dataset, "the data set")
-    looked_at = sorted({*range(min(length, samples // 2)), *range(max(0, length - samples // 2), length)})
+    if (other := len(second)) != length:
+        subject.fail(f"has {length} samples, and {other} when it is built again; a resumed run would read others")
+    looked_at = _looked_at(length, samples)
     seen: dict[str, int] = {}
     for index in looked_at:
         with subject.doing(f"sample {index}"):
-            sample, again = dataset[index], dataset[index]
+            sample, again, anew = dataset[index], dataset[index], second[index]
         check_sample(subject, sample, f"sample {index}", files=files)
         if sample != again:
             subject.fail(f"sample {index} differs from one look to the next; chance belongs to the run, by its seed")
+        if sample != anew:
+            subject.fail(f"sample {index} differs when the data set is built again; a resumed run would read others")
         if sample.id in seen:
             subject.fail(f"samples {seen[sample.id]} and {index} have the same id {sample.id!r}")
         seen[sample.id] = index
         if not sample.answers and not any(turn.role == "assistant" for turn in sample.turns):
             subject.fail(f"sample {index} has neither an assistant's turn nor an answer: nothing to learn or score")
+    subject.passed("samples: their ids, turns, tags, media and answers")
+    subject.passed("samples are the same at every look, and when the data set is built again")
+    _check_random_access(subject, dataset, looked_at)
     try:
         dataset[length]
     except IndexError:
@@ -51,6 +61,24 @@ def check_dataset(
         subject.fail(f"index {length} of {length} gives a sample; a sequence raises IndexError")
     _check_parts(subject, getattr(dataset, "subsets", None), length)
     _check_entries(subject, dataset, looked_at)
+    subject.passed("its end, its subsets and its entries agree with its samples")
+
+
+def _looked_at(length: int, samples: int) -> list[int]:
+    """Return the indices of the first, the last, and evenly spread ones between them."""
+    third = max(1, samples // 3)
+    spread = range(0, length, max(1, length // third))
+    return sorted({*range(min(length, third)), *spread, *range(max(0, length - third), length)})
+
+
+def _check_random_access(subject: Subject, dataset: Any, looked_at: Sequence[int]) -> None:
+    """Check that a sample does not depend on those asked for before it: runs shuffle."""
+    forwards = [dataset[index] for index in looked_at]
+    with subject.doing("reading samples from the last to the first"), subject.watching("reading samples"):
+        backwards = [dataset[index] for index in reversed(looked_at)]
+    for index, one, other in zip(looked_at, forwards, reversed(backwards), strict=True):
+        if one != other:
+            subject.fail(f"sample {index} depends on which were asked for before it; runs read in another order")
 
 
 def check_sample(subject: Subject, sample: Any, where: str, *, files: bool) -> None:

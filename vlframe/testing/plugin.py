@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from operator import attrgetter
@@ -17,18 +18,41 @@ from vlframe.testing.subject import ContractError, note_passed
 
 HEAVY = ("torch", "transformers", "lightning", "timm", "peft", "av", "decord", "torchaudio", "torchvision", "hydra")
 LOAD = """
-import sys
+import contextlib, io, json, os, sys, time
 from vlframe.registry.discovery import GROUP, _load_file
 from importlib.metadata import entry_points
 from pathlib import Path
-name = sys.argv[1]
-if name.endswith(".py"):
-    _load_file(Path(name))
-for point in entry_points(group=GROUP):
-    if point.dist.name == name:
-        point.load()
-print(*[module for module in sys.argv[2:] if module in sys.modules])
+name, heavy = sys.argv[1], sys.argv[2:]
+asked, changed, watched = set(), set(), [True]
+def hook(event, arguments):
+    if watched[0] and event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"):
+        asked.add(event)
+    if watched[0] and event in ("os.putenv", "os.unsetenv"):
+        changed.add(os.fsdecode(arguments[0]))
+sys.addaudithook(hook)
+printed, at = io.StringIO(), time.process_time()
+with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.suppress(OSError):
+    if name.endswith(".py"):
+        plugin = _load_file(Path(name))
+        if not plugin.works:
+            raise SystemExit(plugin.reason)
+    for point in entry_points(group=GROUP):
+        if point.dist.name == name:
+            point.load()
+watched[0] = False
+seconds = time.process_time() - at
+loaded = [module for module in heavy if module in sys.modules]
+found = {"loaded": loaded, "asked": sorted(asked), "changed": sorted(changed),
+         "printed": printed.getvalue()[:200], "seconds": seconds}
+sys.__stdout__.write("\\n" + json.dumps(found))
 """
+MOST_SECONDS = 2.0  # of a processor, to load the modules that list components
+EVENTS = {
+    "socket.connect": "the network",
+    "socket.getaddrinfo": "the network",
+    "subprocess.Popen": "another process",
+    "os.system": "another process",
+}
 
 
 def check_plugin(distribution: str) -> None:
@@ -47,7 +71,7 @@ def check_plugin(distribution: str) -> None:
         if not plugin.works:
             raise ContractError(f"plugin {plugin.name} does not load: {plugin.reason}")
     _check_light(distribution)
-    note_passed("it loads by itself, without heavy libraries")
+    note_passed("it loads by itself, soon, without heavy libraries, network, printing, or other environment variables")
     for row in registry.rows():
         if row.plugin in plugins:
             _check_row(row)
@@ -62,11 +86,23 @@ def _check_light(distribution: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ContractError(f"{distribution} cannot be loaded in a separate process: {done.stderr.strip()}")
-    if loaded := done.stdout.split():
+    found = json.loads(done.stdout.splitlines()[-1])
+    if found["loaded"]:
         raise ContractError(
-            f"{distribution} imports {', '.join(loaded)} when it is listed; import classes where they are built "
-            "(a row names them by path), and heavy libraries in the modules of the classes"
+            f"{distribution} imports {', '.join(found['loaded'])} when it is listed; import classes where they are "
+            "built (a row names them by path), and heavy libraries in the modules of the classes"
         )
+    for broken, words in (
+        (found["asked"], f"asks for {' and '.join(dict.fromkeys(map(EVENTS.__getitem__, found['asked'])))}"),
+        (found["changed"], f"changes the environment variables {', '.join(found['changed'])}"),
+        (found["printed"].strip(), f"prints {found['printed'].strip()!r}"),
+        (found["seconds"] > MOST_SECONDS, f"computes for {found['seconds']:.1f} s"),
+    ):
+        if broken:
+            raise ContractError(
+                f"{distribution} {words} when it is listed, which every command does; leave that to the "
+                "classes, when they are built"
+            )
 
 
 def _check_row(row: Row) -> None:

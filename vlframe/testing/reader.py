@@ -33,7 +33,13 @@ def check_reader(
         _check_info(subject, reader, sounding, has_audio=True)
         _check_frames(subject, reader, sounding)
         _check_sound(subject, reader, sounding)
+        subject.passed("what a file says of itself, every frame, sparse and repeated ones, and a tone")
+        _check_other_rate(subject, reader, Path(folder))
+        _check_rotated(subject, reader, Path(folder))
+        _check_stereo(subject, reader, Path(folder))
+        subject.passed("another rate of pictures and sound, a rotated picture, two channels")
         _check_refusals(subject, reader, silent, Path(folder))
+        subject.passed("files that are no film, cut off or damaged inside, and frames and sound that are not there")
 
 
 def picture(index: int) -> np.ndarray:
@@ -46,29 +52,91 @@ def picture(index: int) -> np.ndarray:
     return frame_YXC
 
 
-def write_clip(path: Path, *, sound: bool) -> None:
+def write_clip(path: Path, *, sound: bool, fps: int = FPS, rate: int = RATE, tones: Sequence[int] = (440,)) -> None:
+    """Write a clip; ``tones`` are those of its channels, in Hz."""
     import av
 
+    layout = "mono" if len(tones) == 1 else "stereo"
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=FPS, options={"g": "12", "crf": "12"})
+        video = container.add_stream("libx264", rate=fps, options={"g": "12", "crf": "12"})
         video.height, video.width, video.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        audio = container.add_stream("aac", rate=RATE, layout="mono") if sound else None
+        audio = container.add_stream("aac", rate=rate, layout=layout) if sound else None
         for index in range(FRAMES):
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
         container.mux(video.encode())
         if audio is not None:
-            time_L = np.arange(FRAMES * RATE // FPS) / RATE
-            tone_L = (0.5 * np.sin(2 * np.pi * 440 * time_L)).astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(tone_L[None], format="fltp", layout="mono")
-            frame.sample_rate = RATE
+            time_L = np.arange(FRAMES * rate // fps) / rate
+            waves = [0.5 * np.sin(2 * np.pi * tone * time_L) for tone in tones]
+            frame = av.AudioFrame.from_ndarray(np.stack(waves).astype(np.float32), format="fltp", layout=layout)
+            frame.sample_rate = rate
             container.mux(audio.encode(frame))
             container.mux(audio.encode())
 
 
-def _check_info(subject: Subject, reader: Any, path: Path, *, has_audio: bool) -> None:
+def _check_other_rate(subject: Subject, reader: Any, folder: Path) -> None:
+    """Check a clip of 25 frames and 44100 samples a second."""
+    path = folder / "other_rate.mp4"
+    write_clip(path, sound=True, fps=25, rate=44100)
+    _check_info(subject, reader, path, has_audio=True, fps=25)
+    with subject.doing("audio() of a sound of 44100 Hz"):
+        waveform_L = reader.audio(path, RATE, None, None)
+    if abs(_loudest(waveform_L, RATE) - 440) > 5 or abs(len(waveform_L) / RATE - FRAMES / 25) > 0.1:
+        subject.fail(
+            f"audio at {RATE} Hz of a sound of 44100 Hz gives {len(waveform_L) / RATE:.2f} s, loudest at "
+            f"{_loudest(waveform_L, RATE):.0f} Hz; {FRAMES / 25:.2f} s of 440 Hz were written"
+        )
+
+
+def _check_rotated(subject: Subject, reader: Any, folder: Path) -> None:
+    """Check a clip that is stored lying and shown upright, as phones write it."""
+    import av
+
+    path = folder / "rotated.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FPS, options={"crf": "12"})
+        video.height, video.width, video.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        video.set_display_rotation(90)
+        for index in range(4):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
+        container.mux(video.encode())
+    try:
+        with subject.doing("info() and frames() of a rotated clip"):
+            info, frames_TYXC = reader.info(path), reader.frames(path, [0, 3])
+    except MediaError:  # what cannot be read right may be refused
+        subject.left_out("a clip that is rotated by a quarter: it is refused")
+        return
+    if (info.height, info.width) != (WIDTH, HEIGHT) or frames_TYXC.shape[1:3] != (WIDTH, HEIGHT):
+        subject.fail(
+            f"info says {info.width}x{info.height} and frames gives {frames_TYXC.shape[2]}x{frames_TYXC.shape[1]} of a "
+            f"clip that is stored as {WIDTH}x{HEIGHT} and shown rotated by a quarter; pictures are upright"
+        )
+    difference = np.abs(frames_TYXC[0].astype(int) - np.rot90(picture(0))).mean()
+    if difference > 6:
+        subject.fail(f"frame 0 of a rotated clip is not the upright picture, off by {difference:.1f}")
+
+
+def _check_stereo(subject: Subject, reader: Any, folder: Path) -> None:
+    """Check that both channels are in the mono sound."""
+    path = folder / "stereo.mp4"
+    write_clip(path, sound=True, tones=(440, 1000))
+    with subject.doing("audio() of two channels"):
+        waveform_L = reader.audio(path, RATE, None, None)
+    if waveform_L.ndim != 1:
+        subject.fail(f"audio of two channels gives {waveform_L.shape}; it must be mono")
+    spectrum = np.abs(np.fft.rfft(waveform_L))
+    heard = [spectrum[int(tone * len(waveform_L) / RATE) + np.arange(-5, 6)].max() for tone in (440, 1000)]
+    if min(heard) < 0.2 * max(heard):
+        subject.fail("audio of two channels has the tone of one of them only; mono is the mean of both")
+
+
+def _loudest(waveform_L: np.ndarray, rate: int) -> float:
+    return float(np.abs(np.fft.rfft(waveform_L)).argmax() * rate / len(waveform_L))
+
+
+def _check_info(subject: Subject, reader: Any, path: Path, *, has_audio: bool, fps: int = FPS) -> None:
     with subject.doing("info()"):
         info = reader.info(path)
-    wanted = VideoInfo(FRAMES, float(FPS), HEIGHT, WIDTH, has_audio)
+    wanted = VideoInfo(FRAMES, float(fps), HEIGHT, WIDTH, has_audio)
     if info != wanted:
         subject.fail(f"info says {info} of a clip that is {wanted}")
 
@@ -100,8 +168,7 @@ def _check_sound(subject: Subject, reader: Any, path: Path) -> None:
             subject.fail(f"audio gives {waveform_L.dtype} {waveform_L.shape}; it must be mono float32 in [-1, 1]")
         if abs(len(waveform_L) / rate - seconds) > 0.1:
             subject.fail(f"audio from {start} to {end} gives {len(waveform_L) / rate:.2f} s, not {seconds}")
-        spectrum = np.abs(np.fft.rfft(waveform_L))
-        loudest = spectrum.argmax() * rate / len(waveform_L)
+        loudest = _loudest(waveform_L, rate)
         if abs(loudest - 440) > 5:
             subject.fail(f"audio at {rate} Hz has its loudest tone at {loudest:.0f} Hz; 440 Hz was written")
 
@@ -111,10 +178,17 @@ def _check_refusals(subject: Subject, reader: Any, silent: Path, folder: Path) -
     text.write_text("this is not a film\n" * 40)
     cut = folder / "cut.mp4"
     cut.write_bytes(silent.read_bytes()[:-400])
+    damaged = folder / "damaged.mp4"
+    stored = bytearray(silent.read_bytes())
+    begin = stored.index(b"mdat") + 4
+    third = (len(stored) - begin) // 3
+    stored[begin + third // 2 : begin + third] = bytes(third - third // 2)
+    damaged.write_bytes(stored)
     refusals: list[tuple[str, type[Exception], Callable[[], Any]]] = [
         ("a file that is not there", MediaError, lambda: reader.info(folder / "lost.mp4")),
         ("a text file called .mp4", MediaError, lambda: reader.frames(text, [0])),
         ("an mp4 that was cut off", MediaError, lambda: reader.frames(cut, [0])),
+        ("a film that is damaged inside", MediaError, lambda: reader.frames(damaged, range(FRAMES))),
         (f"frame {FRAMES} of {FRAMES}", MediaError, lambda: reader.frames(silent, [FRAMES])),
         ("the sound of a silent film", NoAudioTrack, lambda: reader.audio(silent, RATE, None, None)),
     ]
