@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from vlframe_readers.chunks import caf, form, matroska, next_box, sun
+from vlframe_readers.chunks import caf, form, matroska, next_box, sun, w64
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
@@ -53,11 +53,6 @@ def _wave(file: BinaryIO, size: int) -> int | None:
     file.seek(0)
     head = file.read(12)
     return 8 + int.from_bytes(head[4:8], "little") if head[8:12] == b"WAVE" else None
-
-
-def _w64(file: BinaryIO, size: int) -> int:
-    file.seek(16)
-    return int.from_bytes(file.read(8), "little")
 
 
 def _wavpack(file: BinaryIO, size: int) -> int:
@@ -156,7 +151,7 @@ def _second_film(file: BinaryIO, size: int) -> int | None:
 ENDS: dict[bytes, Callable[[BinaryIO, int], int | None]] = {
     b"RIFF": _wave,
     b"FORM": form,
-    W64: _w64,
+    W64: w64,
     b"caff": caf,
     b".snd": sun,
     b"wvpk": _wavpack,

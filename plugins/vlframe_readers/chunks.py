@@ -8,14 +8,18 @@ from __future__ import annotations
 from typing import BinaryIO
 
 # Sizes that mean "unknown": zero, all ones, and the largest that programs write to a pipe (2 or 4 GB less a page or a
-# header: sox and espeak 0x7FFFF000, arecord 0x80000000, ffmpeg and web services 0xFFFFFFFF).
+# header: sox and espeak 0x7FFFF000, arecord 0x80000000, ffmpeg and web services 0xFFFFFFFF; sox's AIFF 0x7F000000 and
+# its header).
 PAGE, HALF, ALL = 0x1000, 0x80000000, 0xFFFFFFFF
+SOX_AIFF = 0x7F000000
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 REAL_HEAD = 18  # bytes in the header of a RealMedia file's data
 
 
 def is_unknown(length: int) -> bool:
     """Return whether the length in a RIFF header or a chunk means that its writer did not know it."""
+    if SOX_AIFF - 64 <= length <= SOX_AIFF + PAGE:
+        return True
     return length == 0 or HALF - PAGE - 64 <= length <= HALF + 64 or length >= ALL - PAGE - 64
 
 
@@ -68,6 +72,13 @@ def avi_chunks(file: BinaryIO, size: int, stream: int) -> int:
         at += 8 + length + length % 2
         found += head[:3] == name and at <= size + 1
     return found
+
+
+def w64(file: BinaryIO, size: int) -> int:
+    """Measure W64: the 64-bit size of the file, after 16 bytes that say what it is."""
+    file.seek(16)
+    length = int.from_bytes(file.read(8), "little")
+    return length if 0 < length < 1 << 62 else size
 
 
 def gif(file: BinaryIO, size: int) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlframe import MediaError, VideoInfo
-from vlframe_readers.chunks import avi_chunks
+from vlframe_readers.chunks import avi_chunks, is_unknown
 from vlframe_readers.clock import opening, shown, with_times
 from vlframe_readers.container import named, reading, video_stream
 from vlframe_readers.damage import whole
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TIMED = ("mov", "matroska")
 # Other containers whose frames have times; in the rest all frames are shown equally long.
 STAMPED = ("matroska", "gif", "mpegts", "mpeg", "flv", "asf", "ogg", "rm", "mxf", "ivf")
+PIPED = 0x40000000  # frames in the head of an AVI that FFmpeg wrote to a pipe
 REMEMBERED = 16  # clips; `info` is called first and `frames` right after it
 
 
@@ -39,7 +40,8 @@ class Clip:
     """``times`` (ascending, one for each frame) and ``keys`` (times at which decoding can begin) are in units of the
     stream's time base; both are empty if times are unreliable and only decoding from the start is exact.
 
-    ``closed``: nothing after a key refers to anything before it.
+    ``closed``: nothing after a key refers to anything before it. ``piped``: the head has a placeholder for the number
+    of frames.
     """
 
     info: VideoInfo
@@ -51,6 +53,7 @@ class Clip:
     times: tuple[int, ...]
     keys: tuple[int, ...]
     closed: bool
+    piped: bool
     orientation: Orientation
 
 
@@ -93,6 +96,7 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
             times=times,
             keys=tuple(sorted(packets.keys)) if times else (),
             closed=bool(times) and packets.closed,
+            piped=_is_piped(stream),
             orientation=turn,
         )
 
@@ -136,14 +140,24 @@ def _decoded_times(path: Path, container_name: str) -> tuple[list[int | None], i
 
 def _check_chunks(stream: VideoStream, packets: _Packets, path: Path) -> None:
     """Raise ``MediaError`` for an AVI that holds less than its head says. An empty chunk is a dropped frame."""
-    if stream.frames <= packets.count:
+    stated = _stated(stream)
+    if stated <= packets.count:
         return
     with path.open("rb") as file:
         held = avi_chunks(file, path.stat().st_size, stream.index)
-    if held < stream.frames:
+    if held < stated:
         raise MediaError(
-            f"{path}: it is damaged: its head says {stream.frames} frames, and it holds {max(held, packets.count)}"
+            f"{path}: it is damaged: its head says {stated} frames, and it holds {max(held, packets.count)}"
         )
+
+
+def _stated(stream: VideoStream) -> int:
+    """Return the number of frames in the head of an AVI; 0 if its writer did not know it."""
+    return 0 if _is_piped(stream) else stream.frames
+
+
+def _is_piped(stream: VideoStream) -> bool:
+    return stream.frames == PIPED or (stream.frames != 0 and is_unknown(stream.frames))
 
 
 def _chunk_times(
@@ -163,7 +177,7 @@ def _chunk_times(
             f"{path}: this AVI has dropped frames among pictures that are stored in another order than they are shown, "
             "so when each is shown is unknown; convert it from its source with ffmpeg"
         )
-    return numbers, max(stream.frames - numbers[-1], 1)
+    return numbers, max(_stated(stream) - numbers[-1], 1)
 
 
 class _Packets:

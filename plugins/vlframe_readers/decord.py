@@ -72,6 +72,8 @@ def refusal(held: Clip) -> str | None:
         return "frames without a time of their own"
     if held.pixel_format not in HALF_HEIGHT + FULL_HEIGHT:
         return f"pixel format {held.pixel_format}"
+    if held.piped:  # decord reserves memory for that number, and ends the process
+        return "its head does not state its number of frames; ffmpeg -i <file> -c copy <new file>.avi mends it"
     if held.container == "avi" and held.info.times is not None:
         return "dropped frames"
     if held.orientation.mirrored:

@@ -24,6 +24,7 @@ from vlframe_readers.chunks import (
     realmedia,
     riff,
     sun,
+    w64,
     wavpack,
     y4m,
 )
@@ -35,6 +36,7 @@ _WALKS: dict[bytes, Callable[[BinaryIO, int], int]] = {
     b"RIFF": riff,
     b"RF64": riff,
     b"BW64": riff,
+    b"riff": w64,
     b"GIF8": gif,
     b"FORM": form,
     b"DKIF": ivf,

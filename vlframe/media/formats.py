@@ -29,8 +29,8 @@ PICTURE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".avif", ".jp2", ".tga",
 )  # fmt: skip
 OPENED = (
-    "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGG, MXF, Y4M, RealMedia; WAV, MP3, FLAC, AAC, AIFF, AMR, CAF, AU, "
-    "WavPack, AC-3, DTS, TTA; JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, PPM, JPEG 2000, PSD, TGA"
+    "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGG, MXF, Y4M, RealMedia; WAV, W64, MP3, FLAC, AAC, AIFF, AMR, CAF, "
+    "AU, WavPack, AC-3, DTS, TTA; JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, PPM, JPEG 2000, PSD, TGA"
 )
 _NOT_TEXT = re.compile("[\\0-\\x08\\x0e-\\x1a\\x1c-\\x1f\\x7f]")  # control characters that text does not have
 HEAD = 4096  # bytes that are examined
@@ -81,7 +81,7 @@ _TABLE = (
     _row(rb"\x1aE\xdf\xa3", "a Matroska or WebM file", "ffmpeg"),
     _row(rb"RIFF....(AVI |WAVE)|RF64....WAVE|BW64....WAVE", "an AVI or WAV file", "ffmpeg"),
     _row(rb"OggS|fLaC|FLV\x01|ID3[\2-\4]|FORM....AIF|DKIF", "sound or video", "ffmpeg"),
-    _row(rb"caff|\.snd|wvpk|TTA1|\x0bw|#!AMR", "a sound file", "ffmpeg"),
+    _row(rb"caff|riff\x2e\x91\xcf\x11|\.snd|wvpk|TTA1|\x0bw|#!AMR", "a sound file", "ffmpeg"),
     _row(rb"YUV4MPEG2|\.RMF\0|\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02", "video", "ffmpeg"),
     _row(rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "", _PHOTO),
     _row(rb"FUJIFILMCCD-RAW|IIU\0|IIRO|IIRS|MMOR|FOVb", "a raw photo", "", _PHOTO),

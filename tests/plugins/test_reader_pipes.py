@@ -1,0 +1,176 @@
+"""Files that were written to something that cannot seek: their headers have placeholders in place of sizes."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from helpers.clips import picture, tone
+
+from vlframe import MediaError
+from vlframe.media.file_kind import media_kind
+
+RATE = 16000
+FILMS = [
+    ("avi", "mpeg4", None),
+    ("avi", "mpeg4", "pcm_s16le"),
+    ("avi", "mjpeg", "libmp3lame"),
+    ("matroska", "mpeg4", "aac"),
+    ("webm", "libvpx-vp9", "libopus"),
+    ("flv", "flv1", "libmp3lame"),
+    ("mp4", "mpeg4", "aac"),
+    ("mov", "mpeg4", "pcm_s16le"),
+    ("mxf", "mpeg2video", None),
+]
+SOUNDS = [
+    ("wav", "pcm_s16le", {}),
+    ("wav", "adpcm_ms", {}),
+    ("wav", "pcm_s16le", {"rf64": "always"}),
+    ("w64", "pcm_s16le", {}),
+    ("w64", "pcm_f32le", {}),
+    ("aiff", "pcm_s16be", {}),
+    ("aiff", "pcm_s24be", {}),
+    ("aiff", "pcm_f32be", {}),
+    ("aiff", "pcm_mulaw", {}),
+    ("au", "pcm_s16be", {}),
+    ("caf", "pcm_s16be", {}),
+    ("flac", "flac", {}),
+    ("ogg", "flac", {}),
+    ("ogg", "libopus", {}),
+    ("matroska", "flac", {}),
+]
+
+
+class Pipe:
+    """A file object that can only be written to, from the beginning to the end."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
+@pytest.fixture(scope="module")
+def reader(registry):
+    return registry.build("reader", {"name": "pyav"})
+
+
+def write(target: str | Pipe, kind: str, video: str | None, audio: str | None, options: dict[str, str]) -> None:
+    """Write 25 pictures and a second of sound."""
+    with av.open(target, "w", format=kind, options=options) as container:
+        rate = {"libopus": 48000, "libmp3lame": 44100}.get(audio or "", RATE)
+        sounds = [container.add_stream(audio, rate=rate, layout="stereo")] if audio else []
+        if video:
+            stream = container.add_stream(video, rate=25)
+            stream.width, stream.height = 64, 48
+            stream.pix_fmt = "yuvj420p" if video == "mjpeg" else "yuv420p"
+            stream.codec_context.thread_count = 1
+            for index in range(25):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 48, 64), format="rgb24")))
+            container.mux(stream.encode())
+        for stream in sounds:
+            frame = av.AudioFrame.from_ndarray(tone(1.0, rate), format="s16", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            resampler = av.AudioResampler(stream.format, "stereo", rate, frame_size=stream.frame_size or 1024)
+            for piece in resampler.resample(frame) + resampler.resample(None):
+                container.mux(stream.encode(piece))
+            container.mux(stream.encode())
+
+
+def both(folder: Path, kind: str, video: str | None, audio: str | None, options: dict[str, str]) -> tuple[Path, Path]:
+    """Return a file, and the same one written to a pipe."""
+    whole, piped, pipe = folder / "whole", folder / "piped", Pipe()
+    write(str(whole), kind, video, audio, options)
+    write(pipe, kind, video, audio, options)
+    piped.write_bytes(pipe.content)
+    return whole, piped
+
+
+@pytest.mark.parametrize(("kind", "video", "audio"), FILMS)
+def test_a_film_from_a_pipe_is_the_film(reader, tmp_path, kind, video, audio):
+    options = {"movflags": "frag_keyframe+empty_moov"} if kind in ("mp4", "mov") else {}
+    whole, piped = both(tmp_path, kind, video, audio, options)
+    assert media_kind(piped) == "video"
+    assert reader.info(piped) == reader.info(whole)
+    assert reader.info(piped).frames == 25
+    np.testing.assert_array_equal(reader.frames(piped, range(25)), reader.frames(whole, range(25)))
+    if audio:
+        heard = [reader.audio(path, RATE, None, None) for path in (whole, piped)]
+        np.testing.assert_array_equal(*heard)
+
+
+@pytest.mark.parametrize(("kind", "codec", "options"), SOUNDS)
+def test_a_sound_from_a_pipe_is_the_sound(reader, tmp_path, kind, codec, options):
+    whole, piped = both(tmp_path, kind, None, codec, options)
+    assert whole.read_bytes() != piped.read_bytes()
+    assert media_kind(piped) == "audio"
+    heard = [reader.audio(path, RATE, None, None) for path in (whole, piped)]
+    assert len(heard[0]) >= RATE - 1
+    np.testing.assert_array_equal(*heard)
+    np.testing.assert_array_equal(reader.audio(piped, RATE, 0.3, 0.6), reader.audio(whole, RATE, 0.3, 0.6))
+
+
+@pytest.mark.parametrize("audio", [None, "pcm_s16le"])
+def test_an_avi_from_a_pipe_that_is_cut_inside_a_picture_is_refused(reader, tmp_path, audio):
+    _, piped = both(tmp_path, "avi", "mpeg4", audio, {})
+    content = piped.read_bytes()
+    chunk = b"01dc" if audio else b"00dc"
+    at = content.index(chunk)
+    for _ in range(12):
+        at = content.index(chunk, at + 4)
+    for cut in (at + 9, at + 40):
+        piped.write_bytes(content[:cut])
+        with pytest.raises(MediaError, match="piped"):
+            reader.info(piped)
+
+
+def test_an_avi_from_a_pipe_with_dropped_frames_ends_after_its_last_one(reader, tmp_path):
+    pipe, path = Pipe(), tmp_path / "a.avi"
+    with av.open(pipe, "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 25)
+        for place in (0, 1, 2, 6, 7):
+            frame = av.VideoFrame.from_ndarray(picture(place, 48, 64), format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    path.write_bytes(pipe.content)
+    info = reader.info(path)
+    assert info.times == pytest.approx([0, 0.04, 0.08, 0.24, 0.28])
+    assert info.seconds == pytest.approx(0.32)
+
+
+def test_decord_is_kept_from_an_avi_that_would_end_its_process(registry, tmp_path):
+    pytest.importorskip("decord")
+    decord = registry.build("reader", {"name": "decord"})
+    whole, piped = both(tmp_path, "avi", "mpeg4", None, {})
+    assert decord.frames(whole, [3]).shape == (1, 48, 64, 3)
+    with pytest.raises(MediaError, match="does not state its number of frames"):
+        decord.frames(piped, [3])
+
+
+def test_sox_leaves_another_placeholder_in_an_aiff(reader, tmp_path):
+    whole, piped = both(tmp_path, "aiff", None, "pcm_s16be", {})
+    content = bytearray(piped.read_bytes())
+    at = content.index(b"SSND")
+    content[4:8] = (0x7F000000 + at).to_bytes(4, "big")
+    content[at + 4 : at + 8] = (0x7F000000 + 8).to_bytes(4, "big")
+    piped.write_bytes(content)
+    np.testing.assert_array_equal(reader.audio(piped, RATE, None, None), reader.audio(whole, RATE, None, None))
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("aiff", "pcm_s16be"), ("w64", "pcm_s16le")])
+def test_sizes_that_are_stated_are_believed(reader, tmp_path, kind, codec):
+    whole, _ = both(tmp_path, kind, None, codec, {})
+    content = whole.read_bytes()
+    for share in (0.3, 0.99):
+        whole.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(MediaError, match="it is truncated"):
+            reader.audio(whole, RATE, None, None)
+    whole.write_bytes(content + content)
+    with pytest.raises(MediaError, match="several files one after the other"):
+        reader.audio(whole, RATE, None, None)
