@@ -8,6 +8,8 @@ import textwrap
 import pytest
 from helpers.sources import ROOT
 
+from vlframe.contracts.kinds import _TABLE
+
 PAGE = (ROOT / "docs/architecture.md").read_text()
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", PAGE)))
 FLOORS = runpy.run_path(str(ROOT / "tests/architecture/test_rooms.py"))["FLOORS"]
@@ -69,3 +71,8 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_glossary_lists_every_kind() -> None:
+    row = next(line for line in (ROOT / "docs/glossary.md").read_text().splitlines() if line.startswith("| **kind** |"))
+    assert re.findall(r"`(\w+)`", row.split("|")[2]) == [kind.name for kind in _TABLE]

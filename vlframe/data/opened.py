@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,21 +18,29 @@ from vlframe.errors import UserError
 from vlframe.registry.registry import Registry
 
 
-def open_samples(registry: Registry, settings: Mapping[str, Any], moved: Mapping[str, str]) -> Any:
+def open_samples(
+    registry: Registry, settings: Mapping[str, Any], moved: Mapping[str, str], place: str = "dataset"
+) -> Any:
     """Build a data set; media in its rows that lay in a folder of ``moved`` are found where that is now.
 
-    An error about a file whose folder is gone says what to do if it has moved.
+    An error names the keys of the data set by ``place``, where the config has it. One about a file whose folder is not
+    there says what to do.
     """
     cls = registry.row("dataset", str(settings["name"])).load_class()
     try:
         samples = registry.build("dataset", settings, **passed(cls, moved))
     except UserError as error:
+        said = re.sub(r"^dataset\.", f"{place}.", str(error))
         gone = next((path for path in _paths(settings) if _folder_is_gone(path)), None)
-        if gone is None:
+        if gone is not None:
+            folder = os.path.dirname(gone)
+            said += (
+                f"; there is no folder {folder} on this machine: put the data there or name another, or, if it has "
+                f"moved since the run began, say where to: 'moved={{{folder}: <new folder>}}'"
+            )
+        if said == str(error):
             raise
-        folder = os.path.dirname(gone)
-        hint = f"if its folder has moved, say where to: 'moved={{{folder}: <new folder>}}'"
-        raise type(error)(f"{error}; {hint}") from error
+        raise type(error)(said) from error
     return Moved(samples, moved) if moved else samples
 
 
