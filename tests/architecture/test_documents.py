@@ -8,6 +8,7 @@ import textwrap
 import pytest
 from helpers.sources import ROOT
 
+from vlframe.contracts.kinds import _TABLE
 from vlframe.registry.registry import Registry
 
 PAGE = (ROOT / "docs/architecture.md").read_text()
@@ -77,3 +78,8 @@ def test_what_swaps_with_what_is_what_is_installed() -> None:
     written = runpy.run_path(str(ROOT / "docs/site/reference.py"))["swaps"](Registry.installed())
     table = re.search(r"<!-- components -->\n(.*?)<!-- /components -->", (ROOT / "README.md").read_text(), re.DOTALL)
     assert table is not None and table[1] == written, f"README's table should be\n{written}"
+
+
+def test_the_glossary_lists_every_kind() -> None:
+    row = next(line for line in (ROOT / "docs/glossary.md").read_text().splitlines() if line.startswith("| **kind** |"))
+    assert re.findall(r"`(\w+)`", row.split("|")[2]) == [kind.name for kind in _TABLE]

@@ -99,3 +99,16 @@ def test_a_run_whose_data_the_parts_refuse_does_not_begin(
     text = capsys.readouterr().err
     assert "sample 'bad1'" in text and said in text and f"media.withhold=[{given}]" in text
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stages.main.llm.train=full", "stages.main.llm.trainable=[norms]"], "stages.main.llm.trainable has 'norms'"),
+        (["stages.main.connector={train: full, frozen: ['*']}"], "stages.main.connector trains nothing"),
+        (["stages.main.audio_encoder={train: full, frozen: [a]}"], "stages.main.audio_encoder.frozen is set, and"),
+    ],
+)
+def test_a_refusal_about_a_stage_names_it(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "experiment=quickstart", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"vlframe: {said}")

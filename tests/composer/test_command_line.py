@@ -34,6 +34,21 @@ def test_plugins_and_absent_parts() -> None:
     assert parse("train", ["encoder=null", "encoder=vit_tiny"]).absent == ()
 
 
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("experiment=null", "experiment=[]"),
+        ("+dataset@stages.main.data=null", "+dataset@stages.main.data=[]"),
+        ("hydra/launcher=null", "hydra/launcher=[]"),
+        ("experiment=null,quickstart", "experiment=[],quickstart"),
+        ("~logger", "~logger"),
+        ("resume=null", "resume=null"),
+    ],
+)
+def test_null_in_a_group_is_written_as_no_preset(word: str, written: str) -> None:
+    assert parse("train", [word, "-m"]).words == [written]
+
+
 def test_signs_packages_and_the_last_value() -> None:
     line = parse("train", ["+stage@stages.main=tune", "++a.b=1", "~logger", "seed=1", "seed=2", "resume='x y'"])
     assert [(word.sign, word.key) for word in line.overrides[:3]] == [

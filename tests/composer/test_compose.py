@@ -4,11 +4,15 @@ import pytest
 
 from vlframe.composer.compose import compose
 from vlframe.contracts.modalities import parts
+from vlframe.distributed.launch import check_launch
 from vlframe.errors import ConfigError, UserError
 from vlframe.model.assemble import build_model, compose_on_meta
 from vlframe.registry.checked import CheckedComponent
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
+from vlframe.training.loss_scale import check_precision
+from vlframe.training.preflight import check_device, check_memory
+from vlframe.training.trainable import check_parts
 
 QUICK = "experiment=quickstart"
 EXPERIMENTS = sorted(preset_files("experiment", Registry.installed()))
@@ -78,6 +82,46 @@ def test_a_mistake_names_the_word_that_works(words: list[str], message: str, reg
         compose("train", words, registry)
 
 
+@pytest.mark.parametrize("group", ["model", "experiment", "debug", "logger"])
+def test_null_chooses_nothing_in_a_group(group: str, registry) -> None:
+    config = compose("train", [f"{group}=null"], registry)
+    assert group not in config.choices and not config.stages and not config.logger
+    assert config.encoder["name"] == compose("train", [], registry).encoder["name"]
+
+
+def test_the_last_word_of_a_group_counts(registry) -> None:
+    assert compose("train", [QUICK, "experiment=null"], registry).stages == {}
+    assert compose("train", ["experiment=null", QUICK], registry).choices["experiment"] == "quickstart"
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "message"),
+    [
+        ("train", "callbacks=null", "callbacks is a group of keys, and takes no value as a whole"),
+        ("train", "stage=null", r"add it with \+stage@stages\.main"),
+        ("train", "stages=null", "stages cannot be null"),
+        ("train", "encoder=null", "there is no encoder; choose one of"),
+        ("train", "stage@stages.main=null", "cannot be chosen here"),
+        ("train", "trainer=null", "trainer cannot be null"),
+        ("evaluate", "experiment=null", "'experiment' cannot be chosen here; .* those of the run"),
+        ("evaluate", "model=null", "'model' cannot be chosen here"),
+        ("evaluate", "encoder=null", "no key 'encoder'"),
+        ("predict", "debug=null", "'debug' cannot be chosen here"),
+        ("convert", "logger=null", "'logger' cannot be chosen here"),
+    ],
+)
+def test_null_where_something_has_to_be_chosen(command: str, word: str, message: str, registry) -> None:
+    with pytest.raises(UserError, match=message):
+        config = compose(command, [word], registry)
+        compose_on_meta(config, registry)
+
+
+@pytest.mark.parametrize("word", ["dataset=null", "benchmark=null", "objective=null", "audio_encoder=null"])
+def test_null_takes_a_component_out(word: str, registry) -> None:
+    config = compose("train", ["experiment=quickstart_av", word], registry)
+    assert getattr(config, word.partition("=")[0]) is None
+
+
 def test_debug_fast_and_overfit(registry) -> None:
     fast = compose("train", [QUICK, "stages.main.steps=null", "stages.main.epochs=3", "debug=fast"], registry)
     assert {name: (stage.steps, stage.epochs) for name, stage in fast.stages.items()} == {
@@ -96,6 +140,11 @@ def test_debug_tiny_makes_any_experiment_small(experiment: str, registry) -> Non
     plan = compose_on_meta(config, registry)
     assert sum(plan.parameters.values()) < 1_500_000
     assert (config.trainer.devices, config.trainer.accelerator) == (1, "cpu")
+    check_launch(config.trainer, None)  # and the checks before a run, but those of data that a user has to name
+    check_device(config.trainer)
+    check_precision(config.trainer)
+    check_parts(plan.model, config.stages)
+    check_memory(plan, config)
 
 
 @pytest.mark.parametrize("experiment", ["videollama2/finetune_qlora", "videollama2_av/joint"])

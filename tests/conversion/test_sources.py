@@ -16,6 +16,7 @@ from vlframe.commands.export import export as export_command
 from vlframe.composer.compose import compose, open_registry
 from vlframe.config.schema import ExportConfig
 from vlframe.config.typed import plain
+from vlframe.conversion.formats import check_sources
 from vlframe.errors import ConfigError, WeightsError
 from vlframe.inference.pipeline import build_pipeline
 
@@ -144,6 +145,11 @@ def test_a_source_that_the_format_does_not_have_is_refused_with_the_list(
         ConfigError, match=r"takes no source 'towr'.*Did you mean 'tower'\?.*base: what it was built on"
     ):
         vlframe.convert(files["source"], tmp_path / "ours", sources={"towr": files["tower"]}, registry=registry)
+
+
+def test_a_source_unlike_any_other_is_refused_in_whole_sentences() -> None:
+    with pytest.raises(ConfigError, match=r"besides the main one \(source=…\)\. It takes base: what it is$"):
+        check_sources("mine", {"source": "", "base": "what it is"}, {"zzz": ""})
 
 
 def test_a_format_is_recognised_or_asked_for(files: Any, registry: Any, tmp_path: Path, monkeypatch: Any) -> None:

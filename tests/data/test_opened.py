@@ -41,3 +41,15 @@ def test_only_a_folder_that_is_gone_may_have_moved(registry: Any, tmp_path: Path
     assert "moved=" not in str(typo.value)
     with pytest.raises(UserError, match=r"'moved=\{/gone/data: <new folder>\}'"):
         open_samples(registry, settings | {"path": "/gone/data/t.json"}, {})
+
+
+def test_an_error_names_the_place_of_the_data_set(registry: Any, tmp_path: Path) -> None:
+    settings = {"name": "video_instruct", "path": str(tmp_path / "x.json"), "media_root": str(tmp_path)}
+    with pytest.raises(UserError, match=r"^stages\.main\.data\.path is .*x\.json, and there is no such file$"):
+        open_samples(registry, settings, {}, "stages.main.data")
+    with pytest.raises(UserError, match=r"^dataset\.path is "):
+        open_samples(registry, settings, {})
+    with pytest.raises(
+        UserError, match=r"^benchmark\.dataset\.path .*no folder /gone on this machine: put what is named there"
+    ):
+        open_samples(registry, settings | {"path": "/gone/x.json"}, {}, "benchmark.dataset")

@@ -224,7 +224,19 @@ def test_a_stage_names_the_key_and_the_part(registry) -> None:
     with pytest.raises(ConfigError, match=r"stages\.tune\.connector\.layers_from_top is 1, and STC.* does not say"):
         check_parts(pipeline.model, stages(connector={"train": "full", "layers_from_top": 1}))
     with pytest.raises(ConfigError, match="stage tune trains nothing"):
+        check_parts(pipeline.model, stages(llm={"train": "frozen"}))
+    with pytest.raises(ConfigError, match=r"stages\.tune\.llm trains nothing: .*trainable=\['lm'\]\); take"):
         check_parts(pipeline.model, stages(llm={"train": "full", "trainable": ["lm"], "frozen": ["lm.*"]}))
+    top = {"train": "full", "layers_from_top": 1, "frozen": ["*"]}
+    with pytest.raises(ConfigError, match=r"stages\.tune\.llm trains nothing: .*layers_from_top=1"):
+        check_parts(pipeline.model, stages(llm=top, connector={"train": "full"}))
+    for given in ({"trainable": ["norm"]}, {"frozen": ["norm"]}, {"layers_from_top": 1}):
+        absent = stages(audio_encoder={"train": "full", **given}, connector={"train": "full"})
+        with pytest.raises(
+            ConfigError, match=rf"stages\.tune\.audio_encoder\.{next(iter(given))} is set, .* no audio_"
+        ):
+            check_parts(pipeline.model, absent)
+    check_parts(pipeline.model, stages(audio_encoder={"train": "full"}, connector={"train": "full"}))
     two = stages(llm={"train": "lora"}) | {
         "more": frozen(StageConfig, typed(StageConfig, {"llm": {"train": "lora", "lora": {"rank": 4}}}))
     }

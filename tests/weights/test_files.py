@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,3 +119,20 @@ def test_defaults_of_an_installed_component_have_one_home() -> None:
     found = vlframe.default_parameters("connector", "stc_v35")
     assert found["padding"] == 0 and found["stride"] == [2, 2, 2] and "name" not in found
     assert "model" not in vlframe.default_parameters("encoder", "timm")  # it has no default
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "<!doctype html>", "version https://git-lfs"])
+def test_a_text_is_no_file_of_weights(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "model.bin"
+    file.write_text(text)
+    with pytest.raises(WeightsError, match=r"model\.bin cannot be read as weights: it is a text; name the file"):
+        read_pickle(file)
+
+
+def test_torchs_advice_to_run_code_is_not_passed_on(tmp_path: Path) -> None:
+    torch.save({"a": os.path.join}, tmp_path / "saved.pt")
+    (tmp_path / "pickled.pt").write_bytes(pickle.dumps({"a": tmp_path}))
+    for name in ("saved.pt", "pickled.pt"):
+        with pytest.raises(WeightsError, match="could run code, and is refused") as raised:
+            read_pickle(tmp_path / name)
+        assert "weights_only" not in str(raised.value) and "safe_globals" not in str(raised.value)

@@ -255,15 +255,15 @@ def test_two_names_for_one_place_are_an_error() -> None:
     with pytest.raises(WeightsError, match="ambiguous"):
         table.canonical("a.weight")
     renamed = (Route("{rest:path}", "llm", "{rest:path}"), Route("old.{w}", "llm", "new.{w}"))
-    with pytest.raises(WeightsError, match=r"new\.x leads to new\.x of the llm, which is called old\.x there"):
+    with pytest.raises(WeightsError, match=r"new\.x becomes new\.x of the llm, which is called old\.x there"):
         NameTable(TensorNames(renamed)).canonical("new.x")
 
 
 def test_a_tensor_without_a_route_is_an_error_in_both_directions() -> None:
     table = NameTable(TensorNames((Route("a.{w}", "llm", "{w}.x"),)))
-    with pytest.raises(WeightsError, match=r"tensor b\.weight is of no part"):
+    with pytest.raises(WeightsError, match=r"tensor b\.weight belongs to no part"):
         table.join(vectors(["b.weight"]))
-    with pytest.raises(WeightsError, match="llm has the tensor weight, and no route"):
+    with pytest.raises(WeightsError, match="llm has the tensor weight, which has no name in the other format"):
         table.split({"llm": vectors(["weight"])})
 
 

@@ -44,9 +44,11 @@ def show(config: RunConfig, registry: Registry, device: str | None = None) -> st
     """Print the plan. ``device`` is a name in the table of devices; None stands for this machine's."""
     from vlframe.distributed.devices import device_here, device_named
     from vlframe.training.cost_report import report
+    from vlframe.training.trainable import check_parts
 
     chosen = device_here(config.trainer.accelerator) if device is None else device_named(device)
     composition = plan(config, registry)
+    check_parts(composition.model, config.stages)
     text = describe(composition, config, registry)
     if config.stages:
         text = f"{text}\n\n{report(composition, config, chosen)}"

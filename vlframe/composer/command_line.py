@@ -92,13 +92,12 @@ def parse(command: str, arguments: Sequence[str]) -> CommandLine:
     several = flags.multirun or "hydra.mode=MULTIRUN" in override_words
     words = [_word(text, several) for text in override_words]
     absent = [name for name, kind in kinds().items() if not kind.many and _takes_out(name, words)]
-    paths = _last(words, "plugins.paths")
     return CommandLine(
         command,
         flags,
         overrides=tuple(word for word in words if word.key not in absent),
         absent=tuple(absent),
-        plugin_paths=tuple(str(path) for path in (paths if isinstance(paths, list) else [paths] if paths else [])),
+        plugin_paths=_plugin_paths(_last(words, "plugins.paths")),
         strict=_last(words, "plugins.strict") is True,
         free=free,
     )
@@ -170,7 +169,29 @@ def _word(text: str, several: bool, typed: bool = True) -> Word:
     if isinstance(parsed._value, Glob):
         raise ConfigError(f"{text}: glob() is not taken; write the names, separated by commas ({key}=first,second)")
     values = tuple(parsed.sweep_string_iterator()) if sweep and parsed.is_discrete_sweep() else ()
+    if _chooses_null(parsed, values):
+        return _word(_with_nothing_chosen(text, values), several)
     return Word(text, _key(parsed), SIGNS.get(parsed.type, ""), None if sweep else parsed.value(), values, sweep)
+
+
+def _chooses_null(parsed: Override, values: Sequence[str]) -> bool:
+    """Return whether a word chooses null in a group, among the values of a sweep or alone; not the word that takes a
+    component out of a run (``audio_encoder=null``), which is taken from the command line.
+    """
+    group = parsed.key_or_group
+    if parsed.is_delete() or not (parsed.package is not None or "/" in group or group in {*_groups(), "stage"}):
+        return False
+    if values:
+        return "null" in values
+    of_one = group in kinds() and not kinds()[group].many
+    takes_out = of_one and parsed.package is None and parsed.type == OverrideType.CHANGE
+    return not parsed.is_sweep_override() and parsed.value() is None and not takes_out
+
+
+def _with_nothing_chosen(text: str, values: Sequence[str]) -> str:
+    """Write null as ``[]``, no preset: Hydra takes null for a group in its own configs only."""
+    written = ",".join("[]" if value == "null" else value for value in values) if values else "[]"
+    return f"{text.partition('=')[0]}={written}"
 
 
 def _groups() -> set[str]:
@@ -190,6 +211,12 @@ def _is_hydras_own(key: str, value: str) -> bool:
 def _takes_out(kind: str, words: Sequence[Word]) -> bool:
     chosen = [word for word in words if word.key == kind and not word.sign]
     return bool(chosen) and chosen[-1].text == f"{kind}=null"
+
+
+def _plugin_paths(paths: Any) -> tuple[str, ...]:
+    if isinstance(paths, dict):
+        raise ConfigError(f"plugins.paths is {paths}; it is a list of files, like plugins.paths=[mine.py]")
+    return tuple(str(path) for path in (paths if isinstance(paths, list) else [paths] if paths else []))
 
 
 def _last(words: Sequence[Word], key: str) -> Any:

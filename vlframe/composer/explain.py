@@ -51,6 +51,9 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
     if cause is not None and cause.full_key:
         problem = key_problem(cause, lambda place, holder: _how_to_choose(place, holder, registry))
         return ConfigError(f"{_preset_at_fault(str(error), cause)}{problem}")
+    if cause is not None and (found := re.match(r"Error merging override ([^=]+)=(\[.*\])", str(error))):
+        key = found[1].lstrip("+")
+        return ConfigError(f"{key} is {found[2]}; each item of it must be a mapping, like {{key: value}}")
     return ConfigError(" ".join(str(error).split()))
 
 

@@ -10,8 +10,10 @@ from dataclasses import replace
 
 from vlframe.composer.command_line import CommandLine, Word
 from vlframe.config.fields import keys_of
+from vlframe.config.items import item_sentence, shown
 from vlframe.contracts.kinds import kinds
 from vlframe.contracts.modalities import parts
+from vlframe.errors import ConfigError
 from vlframe.registry.registry import Registry
 
 PARTS = parts()  # at import, before plugins are opened: those in the defaults list
@@ -45,6 +47,9 @@ def _several_benchmarks(line: CommandLine) -> CommandLine:
     lists = [word.value for word in line.overrides if word.key == "benchmark" and not word.sign]
     if not lists or not isinstance(lists[-1], list) or not lists[-1]:
         return line
+    for name in lists[-1]:
+        if not isinstance(name, str):
+            raise ConfigError(item_sentence("benchmark", shown(name), "the name of a benchmark"))
     keys = {f"benchmarks.{str(name).replace('/', '_')}": name for name in lists[-1]}
     words = [Word(f"{key}={name}", key, value=name) for key, name in keys.items()]
     rest = [word for word in line.overrides if word.key != "benchmark"]

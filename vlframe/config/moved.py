@@ -51,7 +51,10 @@ def advising_if_moved(settings: Mapping[str, Any]) -> Iterator[None]:
         gone = next((folder for path, folder in _gone(settings) if path in told), None)
         if gone is None or "'moved={" in told:  # told further inside
             raise
-        error.args = (f"{told}; if its folder has moved, say where to: 'moved={{{gone}: <new folder>}}'",)
+        error.args = (
+            f"{told}; there is no folder {gone} on this machine: put what is named there or name another, or, if its "
+            f"folder has moved, say where to: 'moved={{{gone}: <new folder>}}'",
+        )
         raise
 
 

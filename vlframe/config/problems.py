@@ -10,6 +10,7 @@ from typing import get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from vlframe.config.items import item_sentence
 from vlframe.config.renamed import present_hint
 from vlframe.errors import did_you_mean
 
@@ -23,6 +24,15 @@ CONVERSIONS = (
 )
 NOT_FOUND = re.compile(r"Interpolation key '(.*)' not found")
 WANTED = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "string": "one text"}
+# Its sentences about an item of a list, whose keys end in a number: the type it must have, and what it is.
+ITEM = re.compile(r"(?P<key>.+?)(\[\d+\])+")
+NOT_AN_ITEM = (
+    re.compile(r"Invalid type assigned: \w+ is not a subclass of (?P<wanted>\w+)(.*)\. value: (?P<value>.*)"),
+    re.compile(r"Incompatible value '(?P<value>None)' for field of type '(?P<wanted>\w+)'"),
+    re.compile(r"'(?P<value>\w+)' is incompatible with type hint '(<class ')?(typing\.)?(?P<wanted>\w+)"),
+)
+SHOWN = {"None": "null", "ListConfig": "a list", "DictConfig": "a mapping"}
+OF_ITEMS = {"str": "one text", "int": "a whole number", "float": "a number", "bool": "true or false", "List": "a list"}
 GIVEN = {"list": ", not a list", "dict": ", not a mapping"}
 
 
@@ -33,6 +43,8 @@ def key_problem(error: OmegaConfBaseException, choose: Callable[[str, str], str]
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(error.parent_node, DictConfig):
         return _no_such_key(error, error.parent_node, choose or (lambda place, holder: f"{place}=<name>"))
     key, reason = error.full_key or "the config", str(error.msg or error).splitlines()[0]
+    if (item := ITEM.fullmatch(key)) and (told := _item(item["key"], reason)):
+        return told
     if found := NOT_OF_A_TYPE.match(reason):
         return _whole_group(error, key, found[2])
     if found := NO_MAPPING.match(reason):
@@ -52,12 +64,21 @@ def _whole_group(error: OmegaConfBaseException, key: str, schema: str) -> str:
     return f"there is no stage {name!r}; {add_a_stage(name)}"
 
 
+def _item(key: str, reason: str) -> str:
+    """Explain an item of a list that has another type than the list's; "" for any other error."""
+    for pattern in NOT_AN_ITEM:
+        if found := pattern.match(reason):
+            value = found["value"]
+            return item_sentence(key, SHOWN.get(value, value), OF_ITEMS.get(found["wanted"], "a mapping"))
+    return ""
+
+
 def _whole_mapping(key: str, schema: str | None) -> str:
     """Explain a value given to a mapping as a whole."""
     if key == "stages":
         return f"stages are given one by one, each with a name, like main: {add_a_stage('main')}"
     if schema is None:
-        return f"{key} is a group of keys, not a list; give them one by one, like {key}.<key>=…"
+        return f"{key} is a group of keys, and takes no value as a whole; give them one by one, like {key}.<key>=…"
     return f"{key} holds values by name; give one like {key}.<name>=…"
 
 

@@ -45,3 +45,9 @@ def folder_name(name: str) -> str:
 def media(kind: str) -> str:
     """Kinds of media, of vlframe and of plugins."""
     return "" if kind in TAGS else f"it can be {', '.join(TAGS)}"
+
+
+def files(media: Any) -> str:
+    named = [media] if isinstance(media, str) else media
+    good = isinstance(named, list | tuple) and all(isinstance(item, str) for item in named)
+    return "" if good else "it is a path, or paths in brackets, like [first.mp4,second.mp4]"

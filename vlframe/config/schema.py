@@ -19,7 +19,7 @@ from vlframe.config.controls import CONTROLS
 from vlframe.config.debug import DebugConfig
 from vlframe.config.fields import MISSING, key, keys_of
 from vlframe.config.parts import MODES, LoraConfig, PartConfig, modes_of_roles, narrows_nothing  # noqa: F401 (by name)
-from vlframe.config.rules import devices, duration, folder_name, media, two_betas
+from vlframe.config.rules import devices, duration, files, folder_name, media, two_betas
 from vlframe.config.validation import EarlyStoppingConfig, ValidationConfig
 from vlframe.contracts.modalities import parts
 
@@ -316,7 +316,7 @@ class PredictConfig:
     run: str = key(MISSING, "a run folder", like="runs/quickstart/<id>")
     checkpoint: str = _checkpoint()
     prompt: str = key(MISSING, "the question", like='"What happens?"')
-    media: Any = key(None, "a path, or a list of paths in brackets")
+    media: Any = key(None, "a path, or a list of paths in brackets", rule=files)
     sound: bool = key(False, "also use a video's own sound track")
     show_timeline: bool = key(
         False, "print first which frames of each medium are shown, their seconds, sizes, tiles and tokens"

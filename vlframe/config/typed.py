@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vlframe.config.fields import MISSING, keys_of
+from vlframe.config.items import items_problem
 from vlframe.config.open_schema import open_schema
 from vlframe.config.problems import key_problem, value_problem
 from vlframe.errors import ConfigError
@@ -30,6 +31,8 @@ def typed(schema: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
 
     ConfigError names the key that is unknown or of another type.
     """
+    for layer in layers:
+        _refuse_items(schema, plain(layer))
     try:
         merged = OmegaConf.merge(OmegaConf.structured(open_schema(schema)), *(plain(layer) for layer in layers))
         result = _container(merged)
@@ -46,8 +49,14 @@ def typed(schema: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _some_typed(schema: type, name: str, given: Mapping[str, Any]) -> Any:
     """Give some of a schema's keys their types, and leave the others out."""
+    _refuse_items(schema, plain(given), name)
     whole = OmegaConf.create({name: OmegaConf.structured(open_schema(schema))})
     return _those_of(given, _container(OmegaConf.merge(whole, {name: given}))[name])
+
+
+def _refuse_items(schema: type, values: Any, path: str = "") -> None:
+    if problem := items_problem(schema, values, path):
+        raise ConfigError(problem)
 
 
 def _those_of(given: Any, values: Any) -> Any:
@@ -72,6 +81,8 @@ def check_parameters(schema: type, label: str, given: Any) -> dict[str, Any]:
     try:
         # Resolved in place, so that it may refer to other keys: connector.queries=${media.frames}
         values = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else plain(given)
+        if problem := items_problem(schema, values):
+            raise ConfigError(f"{label}: {problem}")
         merged = _container(OmegaConf.merge(OmegaConf.structured(schema), values))
         return typing.cast(dict[str, Any], _still_missing(merged, values))
     except OmegaConfBaseException as error:

@@ -50,5 +50,5 @@ def check_sources(name: str, known: Mapping[str, str], given: Mapping[str, objec
         listed = "; ".join(f"{key}: {text}" for key, text in others.items()) or "no other sources"
         raise ConfigError(
             f"format {name!r} takes no source {', '.join(map(repr, strange))} besides the main one (source=…)"
-            f"{did_you_mean(strange[0], others)} It takes {listed}"
+            f"{did_you_mean(strange[0], others) or '.'} It takes {listed}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,25 @@ from typing import Any
 from vlframe.config.moved import advising_if_moved, moved_path
 from vlframe.contracts.reader import FrameList
 from vlframe.contracts.sample import Sample
+from vlframe.errors import UserError
 from vlframe.registry.registry import Registry
 
 
-def open_samples(registry: Registry, settings: Mapping[str, Any], moved: Mapping[str, str]) -> Any:
+def open_samples(
+    registry: Registry, settings: Mapping[str, Any], moved: Mapping[str, str], place: str = "dataset"
+) -> Any:
     """Build a data set; media in its rows that lay in a folder of ``moved`` are found where that is now.
 
-    An error about a file whose folder is gone says what to do if it has moved.
+    An error names the keys of the data set by ``place``, where the config has it. One about a file whose folder is not
+    there says what to do.
     """
     cls = registry.row("dataset", str(settings["name"])).load_class()
     with advising_if_moved(settings):
-        samples = registry.build("dataset", settings, **passed(cls, moved))
+        try:
+            samples = registry.build("dataset", settings, **passed(cls, moved))
+        except UserError as error:
+            error.args = (re.sub(r"^dataset\.", f"{place}.", str(error)),)
+            raise
     return Moved(samples, moved) if moved else samples
 
 

@@ -120,7 +120,7 @@ def _open(name: str, config: Mapping[str, Any], pipeline: Pipeline) -> Questions
             f"benchmark {name!r} has no questions; choose a dataset for it "
             f"({place}.dataset=…, one of {', '.join(registry.names('dataset'))})"
         )
-    samples = open_samples(registry, config["dataset"], pipeline.config.moved)
+    samples = open_samples(registry, config["dataset"], pipeline.config.moved, f"{place}.dataset")
     dataset = first_samples(samples, pipeline.config.debug.questions)
     built = registry.build("benchmark", config, dataset=dataset)
     prefix = "" if config is pipeline.config.benchmark else f"{name}/"

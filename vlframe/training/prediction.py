@@ -93,7 +93,7 @@ def meta_stages(composition: MetaComposition, config: RunConfig) -> dict[str, Vi
     model = on_meta(composition.model)
     found = {}
     for name, stage in config.stages.items():
-        prepare_parts(model, stage)
+        prepare_parts(model, stage, name)
         found[name] = staged = on_meta(model)
         for parameter in staged.parameters():
             parameter.data = parameter.data.to(held_type(parameter, low))

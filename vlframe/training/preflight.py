@@ -178,7 +178,7 @@ def _validation_data(pipeline: Pipeline) -> Sequence[Sample] | None:
     settings = pipeline.config.validation.dataset
     if settings is None:
         return None
-    samples = open_samples(pipeline.registry, settings, pipeline.config.moved)
+    samples = open_samples(pipeline.registry, settings, pipeline.config.moved, "validation.dataset")
     if not len(samples):
         raise DataError(f"validation.dataset {settings['name']!r} has no sample")
     return samples
@@ -215,8 +215,9 @@ def stage_data(pipeline: Pipeline) -> dict[str, Any]:
     """Return a data set for each stage, by the stage's name."""
     datasets = {}
     for name, stage in pipeline.config.stages.items():
-        settings = stage.data if stage.data is not None else pipeline.config.dataset
-        samples = open_samples(pipeline.registry, settings, pipeline.config.moved)
+        own = stage.data is not None
+        settings, place = (stage.data, f"stages.{name}.data") if own else (pipeline.config.dataset, "dataset")
+        samples = open_samples(pipeline.registry, settings, pipeline.config.moved, place)
         datasets[name] = first_samples(samples, pipeline.config.debug.samples)
         if not len(datasets[name]):
             raise DataError(f"stage {name!r} has no sample: its data set {settings['name']!r} is empty")

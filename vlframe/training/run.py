@@ -296,7 +296,7 @@ class Run:
         # New adapters depend only on the seed, whatever was drawn before: one process and several begin with the same.
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.seed + number)
-            summaries = prepare_parts(self.pipeline.model, stage)
+            summaries = prepare_parts(self.pipeline.model, stage, name)
         self._announce(name, summaries, data)
         precision = RunPrecision(self.pipeline.model, self.config.trainer.precision)
         precision.apply()

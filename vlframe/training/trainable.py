@@ -54,9 +54,16 @@ def check_parts(model: VideoLLM, stages: Mapping[str, StageConfig]) -> None:
     """
     for stage_name, stage in stages.items():
         learns, stage_settings = False, part_settings(stage)
+        _refuse_absent(stage_settings, model, stage_name)
         for name, part in model.parts.items():
             settings, key = stage_settings[name], f"stages.{stage_name}.{name}"
-            learns |= bool(learning(key, part, settings))
+            learned = learning(key, part, settings)
+            if settings.train == "full" and is_narrowed(settings) and not learned:
+                raise ConfigError(
+                    f"{key} trains nothing: {key}.frozen={list(settings.frozen or [])} has all that the other keys "
+                    f"select ({_selecting(settings)}); take some of it out, or set {key}.train to frozen"
+                )
+            learns |= bool(learned)
             if settings.train == "lora":
                 learns |= bool(adapter_places(key, part, settings))
         if not learns:
@@ -64,6 +71,25 @@ def check_parts(model: VideoLLM, stages: Mapping[str, StageConfig]) -> None:
         _check_rates(model, stage, stage_name)
     for name in model.parts:
         _check_adapters_agree(name, {stage_name: part_settings(stage)[name] for stage_name, stage in stages.items()})
+
+
+def _refuse_absent(stage_settings: Mapping[str, PartConfig], model: VideoLLM, stage: str) -> None:
+    """Raise ConfigError for parameters named in a part that the model does not have."""
+    for name, settings in stage_settings.items():
+        if name not in model.parts and is_narrowed(settings):
+            given = next(
+                key for key in ("trainable", "frozen", "layers_from_top") if getattr(settings, key) is not None
+            )
+            raise ConfigError(
+                f"stages.{stage}.{name}.{given} is set, and the model has no {name} (it has {', '.join(model.parts)}); "
+                f"leave it out, or choose one ({name}=<name>)"
+            )
+
+
+def _selecting(settings: PartConfig) -> str:
+    blocks = [] if settings.layers_from_top is None else [f"layers_from_top={settings.layers_from_top}"]
+    named = [f"trainable={list(settings.trainable)}"] if settings.trainable else []
+    return ", ".join([f"train={settings.train}", *blocks, *named])
 
 
 def _check_rates(model: VideoLLM, stage: StageConfig, name: str) -> None:
@@ -104,12 +130,12 @@ def _trains_nothing(model: VideoLLM, stage: StageConfig, name: str = "") -> Conf
     )
 
 
-def prepare_parts(model: VideoLLM, stage: StageConfig) -> list[PartSummary]:
-    """Set gradients and adapters for a stage; return a table of the changes to each part."""
+def prepare_parts(model: VideoLLM, stage: StageConfig, stage_name: str = "") -> list[PartSummary]:
+    """Set gradients and adapters for a stage; return a table of the changes to each part. Errors name the stage."""
     rows, stage_settings = [], part_settings(stage)
     for name, part in model.parts.items():
         settings = stage_settings[name]
-        learned = _prepare(name, part, settings)
+        learned = _prepare(f"stages.{stage_name}.{name}" if stage_name else name, part, settings)
         rows.append(
             PartSummary(
                 name,
@@ -123,7 +149,7 @@ def prepare_parts(model: VideoLLM, stage: StageConfig) -> list[PartSummary]:
             )
         )
     if not any(row.trained for row in rows):
-        raise _trains_nothing(model, stage)
+        raise _trains_nothing(model, stage, stage_name)
     return rows
 
 

@@ -32,14 +32,33 @@ def read_pickle(path: Path) -> Any:
     """Read a torch file (.bin, .pt, .pth); only tensors and plain values are allowed."""
     import torch
 
+    if not path.is_file():
+        raise WeightsError(f"{path} cannot be read as weights: there is no such file")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in a dozen ways inside torch's unpickler
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if _is_text(path):
+            raise WeightsError(
+                f"{path} cannot be read as weights: it is a text; name the file or the folder that holds them"
+            ) from error
         raise WeightsError(
-            f"{path} cannot be read as weights ({reason}); a file that holds more than tensors and "
+            f"{path} cannot be read as weights ({_reason(error)}); a file that holds more than tensors and "
             "plain values could run code, and is refused"
         ) from error
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether a file begins with printable characters, as JSON or a web page in place of a download does."""
+    with open(path, "rb") as file:
+        start = file.read(16)
+    return start != b"" and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start)
+
+
+def _reason(error: Exception) -> str:
+    """Return torch's reason without its advice, which is to load the file in a way that could run code."""
+    said = str(error).partition("WeightsUnpickler error: ")[2].strip() or str(error)
+    line = next(iter(said.splitlines()), type(error).__name__)
+    return line.partition(" was not an allowed global")[0].partition(". ")[0]
 
 
 def read_tensors(path: Path, inside: Sequence[str] = ()) -> dict[str, Tensor]:

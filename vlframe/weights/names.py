@@ -104,7 +104,7 @@ class NameTable:
             if (fields := entry.ours.match(name)) is not None
         ]
         if not found:
-            raise WeightsError(f"{part} has the tensor {name}, and no route leads it to a name of the other format")
+            raise WeightsError(f"{part} has the tensor {name}, which has no name in the other format")
         return (_most_special(found, f"{part} {name}"),)
 
     # --- tensors ---
@@ -128,7 +128,9 @@ class NameTable:
             if name not in taken:
                 place = self.ours(name)
                 if place is None:
-                    raise WeightsError(f"the tensor {name} is of no part of ours: no route leads from it")
+                    raise WeightsError(
+                        f"the tensor {name} belongs to no part: its name is in no row of the format's table of names"
+                    )
                 _put(parts, place, Joined(tensor, (name,)))
         return parts
 
@@ -191,10 +193,12 @@ class NameTable:
         try:
             back = self.theirs(*place)
         except WeightsError as error:
-            raise WeightsError(f"{name} leads to {place.name} of the {place.part}, and not back: {error}") from error
+            raise WeightsError(
+                f"{name} becomes {place.name} of the {place.part}, which cannot be written back: {error}"
+            ) from error
         if back != (canonical,):
             raise WeightsError(
-                f"{name} leads to {place.name} of the {place.part}, which is called {', '.join(back)} there; the table "
+                f"{name} becomes {place.name} of the {place.part}, which is called {', '.join(back)} there; the table "
                 "of names is not clear about it"
             )
         return canonical, place
