@@ -65,7 +65,8 @@ def test_an_error_about_what_is_gone_says_what_to_do(
     (tmp_path / "there.json").touch()
     filled = json.loads(json.dumps(settings).replace("{here}", str(tmp_path)))
     told = f"{named} cannot be read".replace("{here}", str(tmp_path))
-    hint = f"; if its folder has moved, say where to: 'moved={{{folder}: <new folder>}}'" if folder else ""
+    way = "put what is named there or name another, or, if its folder has moved, say where to: "
+    hint = f"; there is no folder {folder} on this machine: {way}'moved={{{folder}: <new folder>}}'" if folder else ""
     for error in (ConfigError(told), WeightsError(told), OutOfMemory(told, "main")):
         with pytest.raises(type(error)) as caught, advising_if_moved(filled), advising_if_moved(filled):
             raise error
