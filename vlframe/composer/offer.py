@@ -23,7 +23,6 @@ from vlframe.paths import conf_folder
 from vlframe.registry.discovery import refuse_broken
 from vlframe.registry.registry import Registry
 
-
 _in_store: list[Any] = []  # what Hydra's store, of which a process has one, was last filled from
 
 
