@@ -10,7 +10,7 @@ from helpers.refusals import questions
 from vlframe import testing
 from vlframe.composer.compose import compose
 from vlframe.registry.registry import Registry
-from vlframe.testing import check_benchmark, check_dataset, check_objective, check_plugin
+from vlframe.testing import check_benchmark, check_dataset, check_objective, check_plugin, check_processor
 
 CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in (
     "encoder", "connector", "audio_encoder", "audio_connector", "llm", "reader",
@@ -50,6 +50,20 @@ def test_the_list_of_ours_is_whole(registry: Registry) -> None:
 )
 def test_our_objectives(name: str, run: tuple[str, ...]) -> None:
     check_objective(name, run=run)
+
+
+@pytest.mark.parametrize("kind", ["sampler", "pixels", "checkpoint_format"])
+def test_our_other_components(kind: str, registry: Registry) -> None:
+    for name in registry.names(kind):
+        getattr(testing, f"check_{kind}")(name)
+
+
+ADDED = 'llm.added_tokens=["<vid_patch>","<vid_start>","<vid_end>"]'  # what one of them writes around a medium
+
+
+def test_our_processors(registry: Registry) -> None:
+    for name in registry.names("processor"):
+        check_processor(name, run=[ADDED] if name == "videochatgpt" else [])
 
 
 def test_our_plugins_and_presets_are_sound() -> None:

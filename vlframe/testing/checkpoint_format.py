@@ -63,8 +63,11 @@ def _check_recognises(subject: Subject, fmt: Any) -> None:
         (folder / "broken" / "config.json").write_text("{")
         (folder / "words.txt").write_text("no checkpoint\n")
         for strange in ("empty", "broken", "words.txt", "absent"):
-            with subject.doing(f"recognises() of {strange}, which is no checkpoint"):
-                answer = fmt.recognises(folder / strange)
+            try:
+                with subject.doing(f"recognises() of {strange}, which is no checkpoint"):
+                    answer = fmt.recognises(folder / strange)
+            except UserError:  # a file that cannot be read is named
+                continue
             if answer:
                 subject.fail(f"recognises() takes {strange}, in which there is no checkpoint, for one of its own")
         try:

@@ -46,10 +46,15 @@ def _check_indices(
     subject: Subject, sampler: Any, limit: int, what: str, info: VideoInfo, bounds: Bounds, *, training: bool
 ) -> None:
     words = f"indices() of {what} from {bounds[0]} to {bounds[1]} with {limit} frames"
-    with subject.doing(words), subject.watching(words):
-        taken, again = (
-            sampler.indices(info, *bounds, training=training, generator=np.random.default_rng(3)) for _ in range(2)
-        )
+    try:
+        with subject.doing(words), subject.watching(words):
+            taken, again = (
+                sampler.indices(info, *bounds, training=training, generator=np.random.default_rng(3)) for _ in range(2)
+            )
+    except MediaError as error:
+        if not _begins_inside(info, bounds):  # the frame that is shown then began earlier: this may be refused
+            return
+        subject.fail(f"{words} is refused: {error}")
     if not isinstance(taken, list) or not all(isinstance(index, int | np.integer) for index in taken):
         subject.fail(f"{words} gives {taken!r}; it must give a list of whole numbers")
     if not 1 <= len(taken) <= limit:
@@ -61,7 +66,7 @@ def _check_indices(
     begin = info.time(0) if bounds[0] is None else bounds[0]
     end = info.time(0) + info.seconds if bounds[1] is None else bounds[1]
     ends = [info.time(index + 1) if index + 1 < info.frames else info.time(0) + info.seconds for index in taken]
-    slack = 1e-6
+    slack = 1.001 / info.fps  # a frame: systems round to the one before or behind
     outside = [
         index
         for index, until in zip(taken, ends, strict=True)
@@ -69,6 +74,13 @@ def _check_indices(
     ]
     if outside:
         subject.fail(f"{words} gives frame {outside[0]}, which is not shown then; seconds are on the container's clock")
+
+
+def _begins_inside(info: VideoInfo, bounds: Bounds) -> bool:
+    """Return whether a frame begins between the bounds."""
+    start, end = bounds
+    begins = [info.time(index) for index in range(info.frames)]
+    return any((start is None or start <= at) and (end is None or at < end) for at in begins)
 
 
 def _check_note(subject: Subject, sampler: Any, what: str, info: VideoInfo) -> None:
