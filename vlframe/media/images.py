@@ -165,7 +165,10 @@ def _moving_count(image: Image) -> int:
 
 
 def _check_alone(path: Path, image: Image) -> None:
-    """Refuse a file of two pictures, or of an animation and a film, of which only the first would be seen."""
+    """Refuse a file of two pictures, or of an animation and a film, of which only the first would be seen.
+
+    What stands behind a still picture otherwise belongs to it: a phone's film or sound (motion photos), a JPEG preview.
+    """
     more = what_follows(path, image.format) if image.format in MOVING else None
     if more is None:
         return
