@@ -218,9 +218,8 @@ FIELDS = ["id", "conversations", "messages", "video", "videos", "audio", "start"
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.dictionaries(st.sampled_from(FIELDS), json_values), good=st.booleans())
 def test_any_row_is_a_sample_or_a_data_error(tmp_path: Path, row: dict[str, Any], good: bool) -> None:
-    data = conversations(write(tmp_path, {**row, **llava("Hi")} if good else row))
-    try:
-        assert isinstance(data[0], Sample)
+    try:  # the file, too, may be refused: an object in a row can look like a row among others
+        assert isinstance(conversations(write(tmp_path, {**row, **llava("Hi")} if good else row))[0], Sample)
     except DataError as error:
         assert "rows.jsonl, line 1" in str(error)
 
