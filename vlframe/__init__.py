@@ -47,6 +47,7 @@ _DOOR = {
     "moved_path": "config.moved",
     "open_container": "media.containers",
     "opened_picture": "media.images",
+    "no_sound": "media.sound",
     "picture_count": "media.images",
     "shown_span": "media.sampling",
     "still_image": "media.images",

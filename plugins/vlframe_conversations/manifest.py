@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlframe import DataError
-from vlframe_conversations.whole_file import BYTE_ORDER_MARK, SHAPE, check_file, one_object_or_several_lines
+from vlframe_conversations.whole_file import BYTE_ORDER_MARK, SHAPE, check_file, comment_at, one_object_or_several_lines
 
 SPACE = re.compile(r"[ \t\r\n]*")
 PIECE = re.compile(r'"(?:[^"\\\n]|\\.)*"?|[][{},]')  # of broken JSON: a string (that may not end), a bracket, a comma
@@ -93,7 +93,8 @@ class Manifest:
                 if text.startswith(b"{") and text.endswith(b"}"):
                     yield start, at, number
                 elif text:
-                    broken(number, f"not a whole JSON object; {SHAPE}")
+                    comment = comment_at(text.decode("latin-1"), 0)
+                    broken(number, comment or f"not a whole JSON object; {SHAPE}")
 
     def _array_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
         """Yield start, end (bytes) and first line of every element.
@@ -113,7 +114,8 @@ class Manifest:
             try:
                 row, end = parse(text, at)
             except (ValueError, RecursionError) as error:
-                broken(getattr(error, "lineno", line), f"not JSON ({_reason(error)})")
+                comment = comment_at(text, getattr(error, "pos", at))
+                broken(getattr(error, "lineno", line), comment or f"not JSON ({_reason(error)})")
                 end = _behind(text, at)
             else:
                 if isinstance(row, dict):
@@ -144,6 +146,9 @@ class Manifest:
             expected = "the end of the file" if closed else "',' or ']'"
             rest = "; what follows was not read" if wrong < len(text) else ""
             line = text.count("\n", 0, wrong) + 1
+            if comment := comment_at(text, wrong):
+                broken(line, f"{comment}{rest}")
+                return
             broken(line, f"not JSON (found {found} where {expected} should be){rest}")
 
 

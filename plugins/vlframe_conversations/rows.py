@@ -73,12 +73,12 @@ class RowReader:
 
     def sample(self, row: Mapping[str, Any], where: str, unnamed: str) -> Sample:
         """Read a row. ``where`` is its place, for messages; ``unnamed`` the id of a row without one."""
-        row = self._known(row, where)
+        given, row = row, self._known(row, where)
         name = row.get("id", unnamed)
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
             raise DataError(f"{where}: 'id' is text or a whole number, not {name!r}")
         place, where = where, f"{where}, sample {str(name)!r}"
-        name_of_turns = _name_of_turns(row, where)
+        name_of_turns = _name_of_turns(row, given, where)
         self._check_fields(row, (*TURNS, *media_names(), *SPAN, *COMMON), where)
         turns, among_parts = read_turns(row[name_of_turns], name_of_turns, where, self._fields)
         if (
@@ -190,8 +190,11 @@ class RowReader:
         return full
 
 
-def _name_of_turns(row: Mapping[str, Any], where: str) -> str:
+def _name_of_turns(row: Mapping[str, Any], given: Mapping[str, Any], where: str) -> str:
     names = [name for name in TURNS if name in row]
+    nulls = [name for name in TURNS if name in given and given[name] is None]
+    if nulls and not names:
+        raise DataError(f"{where}: {nulls[0]!r} is a list of turns, and here it is null; leave such rows out")
     if len(names) != 1:
         raise DataError(f"{where}: a row has either 'conversations' or 'messages', and this one has {', '.join(row)}")
     return names[0]

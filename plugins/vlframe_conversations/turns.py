@@ -38,6 +38,7 @@ def read_turns(found: Any, name: str, where: str, fields: Fields) -> tuple[tuple
     turns = []
     for number, item in enumerate(items, start=1):
         here = f"{where}, turn {number}"
+        _refuse_nulls(found[number - 1], item, here)
         role = _role(item, here)
         said = _one_of(SAID, item, here)
         text = item[said]
@@ -58,6 +59,16 @@ def _role(item: Mapping[str, Any], where: str) -> Any:
     if not isinstance(role, str) or role not in ROLES:
         raise DataError(f"{where}: {key!r} is {role!r}; it is one of {', '.join(ROLES)}")
     return ROLES[role]
+
+
+def _refuse_nulls(given: Mapping[str, Any], kept: Mapping[str, Any], where: str) -> None:
+    """Refuse a turn that says who speaks, or what, with null only: a null field counts as absent."""
+    for pair in (SPEAKER, SAID):
+        nulls = [key for key in pair if key in given and given[key] is None]
+        if nulls and not any(key in kept for key in pair):
+            speaker = f"one of {', '.join(ROLES)}"
+            said = 'text, or a list of parts; write "" where nothing is said, and leave out rows with calls of tools'
+            raise DataError(f"{where}: {nulls[0]!r} is null; it is {speaker if pair is SPEAKER else said}")
 
 
 def _one_of(keys: tuple[str, str], item: Mapping[str, Any], where: str) -> str:

@@ -26,6 +26,7 @@ WIDE_TEXT = re.compile(rb"\s*(\0{1,3}[\s\[{]|[\s\[{]\0{1,3})")  # JSON in two or
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LOOKED_AT = 1 << 24  # bytes; an object over several lines is far shorter
 HEAD = 1 << 16
+SHOWN = 40  # characters of a comment
 COLUMNS = re.compile(r"[^{\[,;\t\n]+([,;\t][^,;\t\n]*)+")  # of the first line of a table
 COMMENTS = ("//", "#", "/*")  # at the beginning of a line, where JSON has nothing like them
 YAML = re.compile(r"(---|%YAML|-\s|-$|[\w\"'-]+\s*:(\s|$))")
@@ -86,7 +87,7 @@ def _other_text(start: bytes) -> str:
     comment = next(((number, line) for number, line in numbered if line.startswith(COMMENTS)), None)
     has_rows = any(line.startswith(("{", "[")) for line in lines)
     if comment and has_rows:
-        return f"JSON with comments (line {comment[0]}: {comment[1][:40]!r}), and JSON has none; take them out"
+        return f"JSON with comments (line {comment[0]}: {comment[1][:SHOWN]!r}), and JSON has none; take them out"
     if PYTHON.match(lines[0]):
         return f"text as Python prints objects, with single quotes; write each row with json.dumps; {SHAPE}"
     if has_rows and any(map(OBJECT.search, lines)):
@@ -106,6 +107,14 @@ def _other_text(start: bytes) -> str:
     if any(map(OBJECT.search, lines)):  # damaged before its first brace: its lines are read, and named
         return ""
     return f"text without any JSON object ({lines[0][:60]!r}); {SHAPE}"
+
+
+def comment_at(text: str, at: int) -> str:
+    """Describe the comment that begins here; "" if none does."""
+    if not text.startswith(COMMENTS, at):
+        return ""
+    line = text[at : at + SHOWN].split("\n")[0].rstrip()
+    return f"a comment ({line!r}), and JSON has none; take them out"
 
 
 def one_object_or_several_lines(path: Path) -> str:

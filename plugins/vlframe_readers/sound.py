@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlframe import MediaError, NoAudioTrack
+from vlframe import MediaError, NoAudioTrack, no_sound
 from vlframe_readers.clock import opening, pictures
 from vlframe_readers.container import reading
 from vlframe_readers.damage import ERRORS, sound_frames
@@ -65,10 +65,17 @@ def waveform(path: Path, sampling_rate: int, start: float | None, end: float | N
 def _refuse(path: Path, track: _Track, finish: int, start: float | None, end: float | None, first: int) -> None:
     """Raise an error that says why a span has no sound: it is outside the file, or the film has none there."""
     begins, ends = track.begin / track.rate, finish / track.rate
-    what = f"{path}: no sound between start={start} and end={end}"
+    if not track.chunks:
+        found = "its sound track holds no sample"
+    elif not track.whole:  # decoding stopped before the track's end
+        found = f"its sound track begins at {begins:.3f} s"
+    else:
+        found = f"its sound track lasts from {begins:.3f} to {ends:.3f} s"
     if track.pictures and (first < track.begin or first < track.pictures_end):
-        raise NoAudioTrack(f"{what}; its sound track lasts from {begins:.3f} to {ends:.3f} s")
-    raise MediaError(f"{what}; it ends at {max(finish, track.pictures_end) / track.rate:.3f} s")
+        raise NoAudioTrack(f"{no_sound(path, start, end)}; {found}")
+    if track.chunks:
+        found = f"it ends at {max(finish, track.pictures_end) / track.rate:.3f} s"
+    raise MediaError(f"{no_sound(path, start, end)}; {found}")
 
 
 @dataclass
@@ -77,7 +84,7 @@ class _Track:
 
     ``zero`` is the second at which the file's clock begins, in stream time. ``begin`` and ``pictures_end`` are in
     samples on that clock: the beginning of the sound, and the end of the pictures met on the way. ``chunks`` are int16
-    samples, without a hole.
+    samples, without a hole; ``whole``: they reach the end of the track.
     """
 
     path: Path
@@ -87,6 +94,7 @@ class _Track:
     zero: float = 0.0
     begin: int = 0
     pictures_end: int = 0
+    whole: bool = True
     _ends: dict[int, int] = field(default_factory=dict)  # of the pictures, by stream, in its units
 
     def __post_init__(self) -> None:
@@ -106,6 +114,7 @@ class _Track:
                 self.chunks.append(chunk_L)
                 length += len(chunk_L)
                 if stop is not None and self.begin + length >= stop:
+                    self.whole = False
                     break
         except ValueError as error:  # the resampler's, when the sound changes its layout half-way
             if isinstance(error, MediaError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlframe import MediaError, NoAudioTrack, open_container
+from vlframe import MediaError, NoAudioTrack, no_sound, open_container
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def first_channel(media: Media) -> tuple[Tensor, int]:
     wave_L = np.concatenate([np.empty(0, np.float32), *(frame.to_ndarray()[0] for frame in frames)])
     wave_L = wave_L[round(max(media.start or 0.0, 0.0) * rate) : None if media.end is None else round(media.end * rate)]
     if not len(wave_L):
-        raise MediaError(f"{path}: no sound between start={media.start} and end={media.end}")
+        raise MediaError(no_sound(path, media.start, media.end))
     return torch.from_numpy(wave_L), rate
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlframe import MediaError, NoAudioTrack, open_container
+from vlframe import MediaError, NoAudioTrack, no_sound, open_container
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def of_file(media: Media, source: MediaSource, spec: AudioFrontEnd, settings: Of
         begin = round(max(media.start or 0.0, 0.0) * rate)
         waveform_L = waveform_L[begin : None if media.end is None else round(media.end * rate)]
         if not len(waveform_L):
-            raise MediaError(f"{media.path}: no sound between start={media.start} and end={media.end}")
+            raise MediaError(no_sound(media.path, media.start, media.end))
     else:
         rate = spec.sampling_rate
         waveform_L = source.reader.audio(media.path, rate, media.start, media.end).astype(np.float64)

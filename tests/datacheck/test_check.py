@@ -394,6 +394,13 @@ def test_an_experiment_is_its_stages_and_its_benchmark(registry: Registry) -> No
     assert report.tokens is not None and report.tokens["counted"] == sum(row["rows"] for row in report.sources)
 
 
+def test_questions_of_which_all_are_faulty_are_not_called_none(registry: Registry, tmp_path: Path) -> None:
+    manifest = write(tmp_path, [{"id": "a", "messages": None}])
+    report = configured(registry, "benchmark=exact_match_file", f"benchmark.dataset.path={manifest}")
+    (finding,) = report.findings
+    assert "'messages' is a list of turns, and here it is null" in str(finding)
+
+
 def test_questions_are_checked_as_the_benchmark_asks_them(registry: Registry, tmp_path: Path) -> None:
     good = {**row("a", answer=None), "answer": "yes", "options": ["yes", "no"]}
     manifest = write(tmp_path, [good])

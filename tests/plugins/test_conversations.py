@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -217,9 +218,8 @@ FIELDS = ["id", "conversations", "messages", "video", "videos", "audio", "start"
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.dictionaries(st.sampled_from(FIELDS), json_values), good=st.booleans())
 def test_any_row_is_a_sample_or_a_data_error(tmp_path: Path, row: dict[str, Any], good: bool) -> None:
-    data = conversations(write(tmp_path, {**row, **llava("Hi")} if good else row))
-    try:
-        assert isinstance(data[0], Sample)
+    try:  # the file, too, may be refused: an object in a row can look like a row among others
+        assert isinstance(conversations(write(tmp_path, {**row, **llava("Hi")} if good else row))[0], Sample)
     except DataError as error:
         assert "rows.jsonl, line 1" in str(error)
 
@@ -394,6 +394,55 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path: Path, content: str | byte
         assert reason in str(error)
     else:  # a check, too, says it once
         assert [reason in item.problems[0].text for item in entries] == [True]
+
+
+LONG = llava("Hi " * 30_000)  # more than what is read of a file to see what it is
+
+
+@pytest.mark.parametrize("mark", ["// b", "# b", "/* b */"])
+@pytest.mark.parametrize("before", ["", ","])
+@pytest.mark.parametrize("rows", ["lines", "array"])
+def test_a_comment_far_behind_the_beginning_is_named(tmp_path: Path, mark: str, before: str, rows: str) -> None:
+    path, one = tmp_path / "rows.json", json.dumps(LONG)
+    lines = {
+        "lines": f"{one}\n{mark}\n{json.dumps(ROW)}",
+        "array": f"[\n{one}{before}\n{mark}\n{'' if before else ','}{json.dumps(ROW)}]",
+    }
+    path.write_text(lines[rows])
+    with pytest.raises(DataError, match=rf"line {2 if rows == 'lines' else 3}: a comment \('{re.escape(mark)}'\)"):
+        conversations(path)
+
+
+def test_a_comment_inside_a_row_far_behind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(f"[\n{json.dumps(LONG)},\n{{\n// the second\n{json.dumps(ROW)[1:]}]")
+    with pytest.raises(DataError, match=r"line 4: a comment \('// the second'\), and JSON has none; take them out"):
+        conversations(path)
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (
+            {"role": "assistant", "content": None},
+            r"turn 2: 'content' is null; it is text, or a list of parts; write \"\"",
+        ),
+        ({"from": "gpt", "value": None}, "turn 2: 'value' is null"),
+        ({"role": None, "content": "Hi"}, "turn 2: 'role' is null; it is one of human"),
+        ({"role": "assistant"}, "this one has neither"),
+    ],
+)
+def test_a_null_is_called_a_null(tmp_path: Path, turn: dict, words: str) -> None:
+    path = write(tmp_path, {"id": "a", "messages": [{"role": "user", "content": "Hi"}, turn]})
+    with pytest.raises(DataError, match=words):
+        conversations(path)[0]
+
+
+def test_turns_that_are_null_are_called_null(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'messages' is a list of turns, and here it is null"):
+        conversations(write(tmp_path, {"id": "a", "messages": None}))[0]
+    both = {**llava("Hi"), "messages": None}
+    assert conversations(write(tmp_path, both))[0].turns[0].text == "Hi"
 
 
 @pytest.mark.parametrize("text", ["a # b", "// what?", "# of what", "{'a': 1}", "- id: 1\\n- id: 2", "[[x]]", "---"])

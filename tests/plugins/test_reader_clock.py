@@ -98,7 +98,7 @@ def test_pictures_and_sound_of_a_span_are_those_of_the_same_seconds(
     ):
         first, stop = round(start * RATE), round(min(end, film_ends) * RATE)
         if end <= begins + 1e-3 or start >= ends - 1e-3:
-            with pytest.raises(NoAudioTrack, match=r"no sound between .* its sound track lasts from"):
+            with pytest.raises(NoAudioTrack, match=r"no sound between .* its sound track (begins at|lasts from)"):
                 reader.audio(path, RATE, start, end)
             continue
         part_L = reader.audio(path, RATE, start, end)
@@ -109,13 +109,45 @@ def test_pictures_and_sound_of_a_span_are_those_of_the_same_seconds(
 
 def test_a_span_without_sound_is_told_from_one_that_is_not_in_the_file(reader, tmp_path):
     path = write(tmp_path / "film.mkv", [k / 25 for k in range(75)], [(1.0, 1.0)])
-    for start, end in ((0.0, 0.9), (2.1, 2.9), (2.1, None), (2.5, 50.0)):
+    with pytest.raises(NoAudioTrack, match=r"no sound between start=0\.0 and end=0\.9; its .* begins at 1\.000 s$"):
+        reader.audio(path, RATE, 0.0, 0.9)
+    for start, end in ((2.1, 2.9), (2.1, None), (2.5, 50.0)):
         with pytest.raises(NoAudioTrack, match=r"its sound track lasts from 1\.000 to 2\.000 s"):
             reader.audio(path, RATE, start, end)
     for start, end in ((3.1, None), (4.0, 5.0)):
         with pytest.raises(MediaError, match=r"it ends at 3\.0") as caught:
             reader.audio(path, RATE, start, end)
         assert not isinstance(caught.value, NoAudioTrack)
+
+
+@pytest.mark.parametrize("audio", ["aac", "pcm_s16le"])
+def test_the_place_where_decoding_stopped_is_not_given_as_the_end(reader, tmp_path, audio):
+    """Three seconds of sound; only as much is decoded as is asked for."""
+    path = write(tmp_path / "film.mkv", [k / 25 for k in range(100)], [(1.0, 1.0), (2.0, 2.0)], audio=audio)
+    with pytest.raises(NoAudioTrack, match=r"its sound track begins at 1\.0\d\d s$"):
+        reader.audio(path, RATE, 0.2, 0.5)
+
+
+def test_a_late_sound_of_both_containers_sounds_at_the_same_seconds(reader, tmp_path):
+    """Matroska says how much an encoder put before the first sample; FFmpeg's MP4 of a late sound does not."""
+    heard = [
+        reader.audio(write(tmp_path / name, [k / 25 for k in range(75)], [(0.5, 1.5)], audio="aac"), RATE, 0.0, 2.0)
+        for name in ("a.mp4", "a.mkv", "a.mov")
+    ]
+    times = [click_times(one_L) for one_L in heard]
+    assert len(times[0]) == 6
+    np.testing.assert_allclose(times[0], times[1], atol=0.002)
+    np.testing.assert_allclose(times[0], times[2], atol=0.002)
+
+
+@pytest.mark.parametrize(("bounds", "words"), [((None, None), ""), ((0.5, None), r" with start=0\.5")])
+def test_a_sound_file_without_a_sample_says_so(reader, tmp_path, bounds, words):
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as container:
+        container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        container.start_encoding()
+    with pytest.raises(MediaError, match=rf"a\.wav: no sound{words}; its sound track holds no sample$"):
+        reader.audio(path, RATE, *bounds)
 
 
 def test_a_film_whose_sound_has_no_decoder_is_seen(reader, tmp_path):

@@ -773,7 +773,7 @@ def test_channels_bounds_and_files_without_sound(tmp_path: Path) -> None:
     part = sound.of_file(Media("audio", path, 0.25, 0.5), source(audio=spec), spec, HEARING)
     np.testing.assert_array_equal(part[: rate // 4], left[rate // 4 : rate // 2])
     assert not part[rate // 4 :].any()
-    with pytest.raises(MediaError, match=r"no sound between start=99"):
+    with pytest.raises(MediaError, match=r"no sound with start=99"):
         sound.of_file(Media("audio", path, 99.0), source(audio=spec), spec, HEARING)
     silent = write_clip(tmp_path, ClipSpec("silent.mp4", frames=5))
     with pytest.raises(NoAudioTrack, match="it has no audio track"):

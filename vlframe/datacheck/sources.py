@@ -121,11 +121,15 @@ def _benchmark(called: str, chosen: Mapping[str, Any], config: RunConfig, regist
 
     def entries() -> Iterator[Entry]:
         good: list[Entry] = []
+        bad = False
         for entry in _entries(name, values, registry, config.moved):
             if entry.sample is None or entry.problems:
+                bad = True
                 yield entry
             else:
                 good.append(entry)
+        if bad and not good:  # the benchmark would only say that it has no questions
+            return
         samples = [entry.sample for entry in good]
         try:
             asked = registry.build("benchmark", chosen, dataset=samples).samples

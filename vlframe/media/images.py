@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vlframe.errors import MediaError
+from vlframe.media.end_marks import with_end_mark
 from vlframe.media.formats import PICTURES, check_opened, format_of
 from vlframe.media.picture_ends import what_follows
 
@@ -89,7 +90,7 @@ def opened_picture(path: Path) -> Iterator[Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=PICTURES) as image:
+            with Image.open(with_end_mark(path), formats=PICTURES) as image:
                 _check_alone(path, image)
                 yield image
     except MediaError:
@@ -164,7 +165,10 @@ def _moving_count(image: Image) -> int:
 
 
 def _check_alone(path: Path, image: Image) -> None:
-    """Refuse a file of two pictures, or of an animation and a film, of which only the first would be seen."""
+    """Refuse a file of two pictures, or of an animation and a film, of which only the first would be seen.
+
+    What stands behind a still picture otherwise belongs to it: a phone's film or sound (motion photos), a JPEG preview.
+    """
     more = what_follows(path, image.format) if image.format in MOVING else None
     if more is None:
         return

@@ -42,13 +42,15 @@ def _webp(file: BinaryIO) -> int | None:
 
 
 def _avif(file: BinaryIO) -> int | None:
-    """Return where a second file-type box begins."""
+    """Return where a second file-type box begins, or what is no box: its kind would be four letters."""
     at = 0
     while len(head := file.read(16)) >= 8:
-        size = int.from_bytes(head[:4], "big")
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
         size = int.from_bytes(head[8:], "big") if size == 1 else size
-        if (at and head[4:8] == b"ftyp") or size < 8:
-            return at if size >= 8 else None
+        if at and (kind == b"ftyp" or not all(32 <= letter < 127 for letter in kind)):
+            return at
+        if size < 8:  # 0: up to the end of the file
+            return None
         at += size
         file.seek(at)
     return None

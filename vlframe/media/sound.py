@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vlframe.contracts.processor import MediaSource
+    from vlframe.contracts.reader import ClipPath
     from vlframe.contracts.sample import Media
+
+
+def no_sound(path: ClipPath, start: float | None, end: float | None) -> str:
+    """Return the beginning of an error about a span without sound; it names those bounds that were given."""
+    given = " and ".join(f"{name}={value}" for name, value in (("start", start), ("end", end)) if value is not None)
+    return f"{path}: no sound" + (f" between {given}" if " and " in given else f" with {given}" if given else "")
 
 
 class SoundDecoder:
@@ -47,6 +54,6 @@ class SoundDecoder:
         end = info.time(0) + info.seconds
         end = end if media.end is None else min(media.end, end)
         if not begin < end:
-            raise MediaError(f"{media.path}: there is no sound between start={media.start} and end={media.end}")
+            raise MediaError(f"{no_sound(media.path, media.start, media.end)}; it ends at {end:.3f} s")
         seconds = min(end - begin, source.front_end.seconds)
         return np.zeros(max(1, round(seconds * source.front_end.sampling_rate)), np.float32)
