@@ -75,6 +75,7 @@ def test_a_target_that_is_missed_is_said_so(study):
     assert target.found({**case, "reference": {"cpu": 21.0}}) == ("21.0x", True)
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_table():
     command = [sys.executable, STUDY / "measure.py", "--small", "--only", "image_forward", "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,16 @@ def test_there_are_studies() -> None:
     assert {"connectors", "frames", "audio", "table1", "systems"} <= {path.parent.name for path in FILES}
 
 
-@pytest.mark.parametrize(
-    "file", [file for file in FILES if file != TABLE_1], ids=lambda file: "/".join(file.parts[-2:])
-)
+def planned() -> list[Any]:
+    """Every study but that of Table 1 at full size; those of whole systems take longest."""
+    return [
+        pytest.param(file, id="/".join(file.parts[-2:]), marks=[pytest.mark.slow] * (file.parent.name == "systems"))
+        for file in FILES
+        if file != TABLE_1
+    ]
+
+
+@pytest.mark.parametrize("file", planned())
 def test_every_cell_fits(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     registry = Registry.installed()
