@@ -7,20 +7,19 @@ import dataclasses
 import importlib
 import inspect
 import io
-import json
 import textwrap
 import tokenize
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vlframe import _DOOR as DOOR
 from vlframe.composer.compose import compose
+from vlframe.composer.help import all_keys, shown_value
 from vlframe.composer.offer import schemas
-from vlframe.config.asking import OF_EVERY
 from vlframe.config.checks import law_in_words
-from vlframe.config.fields import Key, keys_of
+from vlframe.config.fields import Key
 from vlframe.contracts.kinds import Kind, kinds
 from vlframe.errors import UserError
 from vlframe.model.assemble import compose_on_meta, typical_tokens
@@ -56,25 +55,11 @@ def api_page() -> str:
 
 def config_page(command: str, schema: type) -> str:
     """Return the keys of a command with their defaults, what is allowed, and what they mean."""
-    rows = [_of_key(path, item) for path, item in _keys(schema)]
+    rows = [_of_key(path, item) for path, item in all_keys(schema)]
     return (
         f"# Keys of `vlframe {command}`\n\nEvery key can be given on the command line as `key=value`. "
         "`???` has to be given; `<name>` stands for a name of your own.\n\n" + markdown(rows) + "\n"
     )
-
-
-def _keys(schema: type, path: str = "") -> Iterator[tuple[str, Key]]:
-    for item in keys_of(schema):
-        inner = item.schema or item.law.some_of
-        if inner is not None:
-            yield from _keys(inner, f"{path}{item.name}.")
-        elif item.item_schema is not None:
-            yield from _keys(item.item_schema, f"{path}{item.name}.<name>.")
-        else:
-            yield f"{path}{item.name}", item
-            if item.law.component in OF_EVERY:
-                name = f"{item.name}.<name>" if item.law.items else item.name
-                yield from _keys(OF_EVERY[item.law.component], f"{path}{name}.")
 
 
 def _of_key(path: str, item: Key) -> dict[str, str]:
@@ -82,7 +67,7 @@ def _of_key(path: str, item: Key) -> dict[str, str]:
     allowed = f"[{component}](../components/{component}.md)" if component else law_in_words(item.law)
     return {
         "key": f"`{path}`",
-        "default": f"`{_shown(item.default)}`",
+        "default": f"`{shown_value(item.default)}`",
         "allowed": allowed or _type(item.hint),
         "meaning": _cell(item.law.text),
     }
@@ -190,7 +175,7 @@ def _parameters(row: Row) -> list[dict[str, str]]:
         {
             "parameter": f"`{item.name}`",
             "type": _type(item.type),
-            "default": f"`{_shown(_default(item))}`",
+            "default": f"`{shown_value(_default(item))}`",
             "meaning": _cell(comments.get(item.name, "")),
         }
         for item in dataclasses.fields(row.schema)
@@ -240,14 +225,6 @@ def _default(item: dataclasses.Field[Any]) -> Any:
     if item.default_factory is not dataclasses.MISSING:
         return item.default_factory()
     return "???" if item.default is dataclasses.MISSING else item.default
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return str(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _type(hint: Any) -> str:

@@ -56,5 +56,5 @@ def load_tokenizer(name: str, chat_template: str | None, gguf_file: str | None) 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Return the token that ends an answer in the chat template; None if it writes none there."""
-    token = ChatTemplate(tokenizer).end_of_turn().token
+    token = ChatTemplate(tokenizer).facts.end.token
     return tokenizer.encode(token, add_special_tokens=False)[0] if token else None

@@ -337,5 +337,5 @@ ENDS = [
 @pytest.mark.parametrize(("end", "wanted"), ENDS)
 def test_words_behind_an_answer_are_told_from_the_token_that_ends_it(end: str, wanted: EndOfTurn) -> None:
     using = tokenizer(f"{{% for m in messages %}}{{{{ '[' + m.role + ']' + m.content + {end} }}}}{{% endfor %}}")
-    assert ChatTemplate(using).end_of_turn() == wanted
+    assert ChatTemplate(using).facts.end == wanted
     assert bool(no_end_of_turn(using)) == (not wanted.token and len(wanted.words) < 2)

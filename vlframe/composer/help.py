@@ -33,31 +33,35 @@ def help_of(hydra: Hydra, start: str, line: CommandLine, schema: type, registry:
     return "\n\n".join([*blocks, FOOTER])
 
 
-def keys_help(schema: type, path: str = "") -> list[str]:
+def keys_help(schema: type) -> list[str]:
     """Return a line for each key of a schema and of the schemas nested in it."""
-    lines: list[str] = []
+    return [_line(name, item) for name, item in all_keys(schema)]
+
+
+def all_keys(schema: type, path: str = "") -> Iterator[tuple[str, Key]]:
+    """Yield the keys of a schema and of the schemas nested in it, each with its full name."""
     for item in keys_of(schema):
         inner = item.schema or item.law.some_of
         if inner is not None:
-            lines += keys_help(inner, f"{path}{item.name}.")
+            yield from all_keys(inner, f"{path}{item.name}.")
         elif item.item_schema is not None:
-            lines += keys_help(item.item_schema, f"{path}{item.name}.<name>.")
+            yield from all_keys(item.item_schema, f"{path}{item.name}.<name>.")
         else:
-            lines.append(_line(f"{path}{item.name}", item))
+            yield f"{path}{item.name}", item
             if item.law.component in OF_EVERY:
                 name = f"{item.name}.<name>" if item.law.items else item.name
-                lines += keys_help(OF_EVERY[item.law.component], f"{path}{name}.")
-    return lines
+                yield from all_keys(OF_EVERY[item.law.component], f"{path}{name}.")
 
 
 def _line(name: str, item: Key) -> str:
     law = law_in_words(item.law)
     kind = f"{item.law.component} component" if item.law.component else ""
     notes = "; ".join(note for note in (kind, law) if note)
-    return f"{name}: {_shown(item.default)}  " + (f"({notes}) " if notes else "") + item.law.text
+    return f"{name}: {shown_value(item.default)}  " + (f"({notes}) " if notes else "") + item.law.text
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """Return a value as it is typed on a command line."""
     if value is None:
         return "null"
     return str(value) if isinstance(value, str) else json.dumps(value, default=str)

@@ -10,7 +10,7 @@ from typing import get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from vlframe.config.items import item_sentence
+from vlframe.config.items import WORDS, item_sentence
 from vlframe.config.renamed import present_hint
 from vlframe.errors import did_you_mean
 
@@ -32,7 +32,7 @@ NOT_AN_ITEM = (
     re.compile(r"'(?P<value>\w+)' is incompatible with type hint '(<class ')?(typing\.)?(?P<wanted>\w+)"),
 )
 SHOWN = {"None": "null", "ListConfig": "a list", "DictConfig": "a mapping"}
-OF_ITEMS = {"str": "one text", "int": "a whole number", "float": "a number", "bool": "true or false", "List": "a list"}
+OF_ITEMS = {kind.__name__: words for kind, words in WORDS.items()} | {"List": WORDS[list]}
 GIVEN = {"list": ", not a list", "dict": ", not a mapping"}
 
 

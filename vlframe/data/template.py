@@ -39,17 +39,6 @@ _REPEATS = 8  # renderings of one conversation that must be equal
 
 
 @dataclass(frozen=True)
-class Facts:
-    """The facts about a template. ``opening`` stands between a question and its answer, ``closing`` after the last
-    answer. ``parts``: it takes contents as lists of parts, not as text.
-    """
-
-    parts: bool
-    opening: str
-    closing: str
-
-
-@dataclass(frozen=True)
 class EndOfTurn:
     """What a template writes behind an answer: plain ``words``, then the special ``token`` that ends the turn; "" for
     what it does not write.
@@ -57,6 +46,19 @@ class EndOfTurn:
 
     words: str
     token: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts about a template. ``opening`` stands between a question and its answer, ``closing`` after the last
+    answer; ``end`` is the same as a model that was trained with the template writes it. ``parts``: it takes contents as
+    lists of parts, not as text.
+    """
+
+    parts: bool
+    opening: str
+    closing: str
+    end: EndOfTurn
 
 
 class ChatTemplate:
@@ -75,15 +77,6 @@ class ChatTemplate:
         if known is None or known[0] != self.source:
             known = _KNOWN[tokenizer] = self.source, self._find_out()
         self.facts = known[1]
-
-    def end_of_turn(self) -> EndOfTurn:
-        """Return what ends an answer's turn, as a model that was trained with this template writes it."""
-        text = self.facts.closing.strip()
-        found = re.search(_one_of(self._special_tokens()), text)
-        if found is not None:
-            return EndOfTurn(text[: found.start()].rstrip(), found[0])
-        one = len(text) >= TELLING_WORDS and len(self._tokenizer.encode(text, add_special_tokens=False)) == 1
-        return EndOfTurn("", text) if one else EndOfTurn(text, "")
 
     def render(self, turns: Sequence[Turn], *, opening: bool = False) -> str:
         """Render a conversation, optionally with the ``opening`` of an answer. Raises whatever the template raises."""
@@ -184,12 +177,20 @@ class ChatTemplate:
             if not marked([question, answer]).lost(text) and question.text in asked:
                 opening = asked[asked.index(question.text) + len(question.text) :]
                 self._check_whole(parts)
-                return Facts(parts, opening, closing)
+                return Facts(parts, opening, closing, self._end_of_turn(closing))
             reasons.append("it loses one of them")
         raise ConfigError(
             f"the chat template of {self.name!r} cannot write a question and its answer: given as text: {reasons[0]}; "
             f"as a list of parts: {reasons[1]}. Name another template (llm.chat_template)"
         )
+
+    def _end_of_turn(self, closing: str) -> EndOfTurn:
+        text = closing.strip()
+        found = re.search(_one_of(self._special_tokens()), text)
+        if found is not None:
+            return EndOfTurn(text[: found.start()].rstrip(), found[0])
+        one = len(text) >= TELLING_WORDS and len(self._tokenizer.encode(text, add_special_tokens=False)) == 1
+        return EndOfTurn("", text) if one else EndOfTurn(text, "")
 
     def _check_whole(self, parts: bool) -> None:
         """Raise ConfigError for a template that cuts a long text short, or escapes texts as JSON and HTML do."""
@@ -235,7 +236,7 @@ class ChatTemplate:
 def no_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a warning about a template that writes nothing behind an answer; "" for one that does."""
     template = ChatTemplate(tokenizer)
-    end = template.end_of_turn()
+    end = template.facts.end
     if end.token or len(end.words) >= TELLING_WORDS:
         return ""
     what = f"only {end.words!r}" if end.words else "no end of turn"

@@ -59,7 +59,7 @@ class Pipeline:
         """Return what ends an answer, in addition to the language model's own tokens."""
         if not self.writes_chats:
             return Ending(tuple(getattr(self.processor, "stop_strings", ())))
-        end = ChatTemplate(self.model.llm.tokenizer).end_of_turn()
+        end = ChatTemplate(self.model.llm.tokenizer).facts.end
         if end.token:
             return Ending(closing=end.words)
         return Ending((end.words,) if len(end.words) >= TELLING_WORDS else ())

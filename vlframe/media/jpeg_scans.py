@@ -76,10 +76,23 @@ def unended_at(content: bytes) -> int | None:
 
     None for a JPEG that has its end mark or lacks pixels, and for one that cannot be followed.
     """
+    if _is_ended(content):  # most files, phones' with a film behind it among them: no code is followed
+        return None
     try:
         return _Picture(content).follow()
     except (IndexError, KeyError, ValueError, _PastEnd):  # of a header that is damaged, or a scan that is short
         return None
+
+
+def _is_ended(content: bytes) -> bool:
+    """Return whether the end mark is there, behind the last scan."""
+    at = 2
+    while (mark := MARKER.match(content, at)) and mark[1][0] != END:
+        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
+        if mark[1][0] == SCAN:
+            following = MARKER.search(content, at)
+            at = following.start() if following else len(content)
+    return mark is not None
 
 
 class _Picture:
@@ -93,15 +106,13 @@ class _Picture:
 
     def follow(self) -> int | None:
         content, at = self.content, 2
-        while (mark := MARKER.match(content, at)) and mark[1][0] != END:
+        while mark := MARKER.match(content, at):
             begin = mark.end()
             at = begin + int.from_bytes(content[begin : begin + 2], "big")
             kind, segment = mark[1][0], content[begin + 2 : at]
             if kind == SCAN:
                 following = MARKER.search(content, at)
                 end = following.start() if following else len(content) - content.endswith(b"\xff")
-                if following and following[1][0] == END:
-                    return None
                 self._scan(segment, content[at:end])
                 at = end
                 if following is None:

@@ -50,7 +50,7 @@ def _end(subject: Subject, llm: Any) -> int:
     tokenizer = llm.tokenizer
     if tokenizer.eos_token_id is not None:
         return int(tokenizer.eos_token_id)
-    token = ChatTemplate(tokenizer).end_of_turn().token
+    token = ChatTemplate(tokenizer).facts.end.token
     if not token:
         subject.fail("has no end token, in its tokenizer or behind an answer of its template: no answer would end")
     return int(tokenizer.convert_tokens_to_ids(token))
