@@ -70,8 +70,8 @@ def _opened(words: Sequence[str]) -> tuple[Registry, list[str]]:
     of_plugins = [word for word in words if word.startswith(OF_PLUGINS)]
     rest = [word for word in words if word not in of_plugins]
     if not of_plugins:
-        return Registry.installed(), rest
+        return Registry.of_commands(), rest
     from vlframe.composer.command_line import parse  # imports Hydra, so only when needed
 
     line = parse("", of_plugins)
-    return Registry.installed(line.plugin_paths, line.strict), rest
+    return Registry.of_commands(line.plugin_paths, line.strict), rest

@@ -26,6 +26,7 @@ from vlframe.registry import hooks
 from vlframe.registry.hooks import Command, Component
 
 GROUP = "vlframe"
+COMMANDS_HOOK, STAR = b"vlframe_commands", b"import *"  # in a plugin's file
 OF_A_FILE = "file"  # in place of a version
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
 
@@ -67,8 +68,30 @@ def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin
 
     PluginError: a file cannot be used, or, with ``strict``, any plugin.
     """
+    return _found(_offered(entry_points(group=GROUP)), paths, strict)
+
+
+def find_commands(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
+    """Find the plugins that may add commands, as ``find_plugins`` does, so that help does not import all the others: an
+    installed plugin is left out if its file nowhere has the name of the hook.
+    """
+    offered = _offered(entry_points(group=GROUP))
+    return _found([item for item in offered if _names_commands(item[-1])], paths, strict)
+
+
+def _names_commands(point: EntryPoint) -> bool:
+    """Return whether the file of a plugin names the hook of commands, or may get it from elsewhere."""
+    package, _, inner = point.module.partition(".")
+    spec = None if inner else importlib.util.find_spec(package)  # a name inside a package would import the package
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    text = Path(spec.origin).read_bytes()
+    return COMMANDS_HOOK in text or STAR in text
+
+
+def _found(offered: Iterable[tuple[str, str, EntryPoint]], paths: Sequence[str], strict: bool) -> list[Plugin]:
     forget_plugins_modalities()
-    plugins = [_load_entry(*offered) for offered in _offered(entry_points(group=GROUP))]
+    plugins = [_load_entry(*item) for item in offered]
     files = [_load_file(Path(path)) for path in paths]
     for plugin in files:
         refuse_file(plugin)
