@@ -75,7 +75,7 @@ class MediaFolder:
 
 
 def _playable(path: Path, kind: str, suffix: str) -> tuple[bytes | None, str]:
-    """The file as it is, or its pictures as a film that browsers play; None if it cannot be read."""
+    """Return the file as it is, or its pictures as a film that browsers play; None if it cannot be read."""
     if suffix in PLAYED[kind] and (kind != "video" or _codec(path) in CODECS):
         return path.read_bytes(), suffix
     return _as_mp4(path), ".mp4"

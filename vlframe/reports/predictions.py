@@ -42,7 +42,7 @@ def browse(evidence: Evidence, media: MediaFolder, most: int) -> Browsed:
 
 
 def _rows(run: Recorded) -> dict[Key, dict[str, Any]]:
-    """Of every benchmark. ConfigError: the file is not as vlframe wrote it."""
+    """Return the predictions of every benchmark. ConfigError: the file is not as vlframe wrote it."""
     if run.folder is None or not run.folder.predictions.is_file():
         return {}
     try:
@@ -56,7 +56,7 @@ def _rows(run: Recorded) -> dict[Key, dict[str, Any]]:
 
 
 def _value(row: Mapping[str, Any]) -> Any:
-    """By the primary metric."""
+    """Return the value of an answer by the primary metric."""
     return next(iter(row["scores"].values()), None)
 
 

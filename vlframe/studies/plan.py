@@ -51,7 +51,7 @@ class StudyPlan:
     notes: tuple[str, ...]
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -105,7 +105,7 @@ def _cell_plan(items: Sequence[Planned], standings: Sequence[str], registry: Reg
 
 
 def _steps(config: RunConfig, name: str, registry: Registry) -> int | None:
-    """Of a stage; None where they depend on data that cannot be opened here."""
+    """Return the steps of a stage; None where they depend on data that cannot be opened here."""
     stage = config.stages[name]
     if stage.steps is not None:
         return stage.steps

@@ -76,7 +76,7 @@ def changed(study: Study, planned: Sequence[Planned]) -> list[str]:
 
 
 def _refers_to_the_seed(study: Study, registry: Registry, more: Sequence[str]) -> bool:
-    """Whether a config has more of the seed than its own key: then each seed is composed, which takes its time."""
+    """Return whether a config uses the seed beyond its own key: then each seed is composed, which takes its time."""
     seeds, words = study.config.seeds, [word for cell in study.cells for word in cell.words]
     if len(seeds) == 1 or any("${seed}" in word for word in words):
         return True
