@@ -18,7 +18,7 @@ from vlframe.config.fields import missing_keys
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.registry.checked import CheckedComponent
-from vlframe.registry.discovery import Plugin, find_plugins, refuse_file
+from vlframe.registry.discovery import Plugin, find_plugins, refuse_file, without_orphans
 from vlframe.registry.hooks import Command, Component
 
 
@@ -121,11 +121,15 @@ class Registry:
         return dict(self._commands)
 
     def set_aside(self, plugin: Plugin, reason: str) -> None:
-        """Treat a plugin as broken after all: its components are removed. PluginError: the user named it."""
-        broken = dataclasses.replace(plugin, components=(), conf=None, reason=reason)
-        refuse_file(broken)
-        self.plugins = [broken if item is plugin else item for item in self.plugins]
-        self._rows = {key: row for key, row in self._rows.items() if row.plugin is not plugin}
+        """Treat a plugin as broken after all: all that it offers is removed, and the plugins with components of kinds
+        that it adds. PluginError: the user named one of them.
+        """
+        broken = plugin.without_all(reason)
+        self.plugins = without_orphans([broken if item is plugin else item for item in self.plugins])
+        for item in self.plugins:
+            refuse_file(item)
+        self._rows = {key: row for key, row in self._rows.items() if row.plugin in self.plugins}
+        self._commands = {name: found for name, found in self._commands.items() if found[1] in self.plugins}
 
     @property
     def broken(self) -> list[Plugin]:
