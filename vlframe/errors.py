@@ -29,6 +29,12 @@ def one_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
+def named_line(error: BaseException) -> str:
+    """Return an error's class and message in one line; only the class if there is no message."""
+    name, text = type(error).__name__, one_line(error)
+    return name if text == name else f"{name}: {text}"
+
+
 class UserError(Exception):
     """Base of all errors below; any other exception that escapes is a bug in vlframe or in a plugin."""
 

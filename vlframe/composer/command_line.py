@@ -27,6 +27,7 @@ FLAGS = (
     "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version",
     *FLAGS_WITH_A_WORD,
 )  # fmt: skip
+CLOSING = {"[": "]", "{": "}", "(": ")"}
 SIGNS = {OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}
 
 
@@ -141,6 +142,33 @@ def check_words_of_file(words: Sequence[str]) -> None:
             raise ConfigError(f"{text!r} is not key=value; write like media.frames=8")
         if _word(text, several=False, typed=False).varies:
             raise ConfigError(f"{text!r} has several values; give one, or a list in brackets")
+
+
+def words_in_brackets(key: str, text: str) -> list[str]:
+    """Return the overrides of ``key=[first.a=1,second.b=[2,3]]``: those between commas that stand in no bracket and in
+    no quotes. ConfigError: a bracket or quote that is not closed.
+    """
+    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    words, open_brackets, quote = [""], "", ""
+    for sign in inside:
+        if sign == "," and not open_brackets and not quote:
+            words.append("")
+            continue
+        words[-1] += sign
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign in CLOSING:
+            open_brackets += sign
+        elif open_brackets and sign == CLOSING[open_brackets[-1]]:
+            open_brackets = open_brackets[:-1]
+    if open_brackets or quote:
+        raise ConfigError(
+            f"{key}={text} cannot be read: {(quote or open_brackets[-1])!r} is not closed; write overrides in "
+            f"brackets, like {key}=[connector=<name>,media.frames=4]"
+        )
+    return [word.strip() for word in words if word.strip()]
 
 
 def _check_flag(word: str) -> None:

@@ -17,7 +17,7 @@ from vlframe.config.problems import add_a_stage, key_problem
 from vlframe.config.renamed import present_hint
 from vlframe.config.typed import read_yaml
 from vlframe.contracts.kinds import kinds
-from vlframe.errors import ConfigError, UnknownName, UserError
+from vlframe.errors import ConfigError, UnknownName, UserError, one_line
 from vlframe.paths import conf_folder
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
@@ -31,7 +31,7 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
     command's.
     """
     if isinstance(error, YAMLError):
-        return ConfigError(f"a config cannot be read: {' '.join(str(error).split())}")
+        return ConfigError(f"a config cannot be read: {one_line(error)}")
     if found := re.match(r"Could not override '([^']+)'. No match", str(error)):
         return _not_chosen_here(found[1], keys)
     if found := re.match(r"Could not override '([^']+)'\.\s+Did you mean to override (\S+)@(\S+)\?", str(error)):
@@ -54,7 +54,7 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
     if cause is not None and (found := re.match(r"Error merging override ([^=]+)=(\[.*\])", str(error))):
         key = found[1].lstrip("+")
         return ConfigError(f"{key} is {found[2]}; each item of it must be a mapping, like {{key: value}}")
-    return ConfigError(" ".join(str(error).split()))
+    return ConfigError(one_line(error))
 
 
 def _cause(error: Exception) -> OmegaConfBaseException | None:

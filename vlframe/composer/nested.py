@@ -11,12 +11,13 @@ from dataclasses import replace
 from vlframe.composer.command_line import CommandLine, Word
 from vlframe.config.fields import keys_of
 from vlframe.config.items import item_sentence, shown
+from vlframe.config.schema import RunConfig
 from vlframe.contracts.kinds import kinds
 from vlframe.contracts.modalities import parts
 from vlframe.errors import ConfigError
 from vlframe.registry.registry import Registry
 
-PARTS = parts()  # at import, before plugins are opened: those in the defaults list
+DECLARED = {item.name for item in keys_of(RunConfig)}  # those of plugins' modalities are in no defaults list
 Choices = Callable[[Sequence[str]], Mapping[str, str | None]]
 
 
@@ -58,7 +59,7 @@ def _several_benchmarks(line: CommandLine) -> CommandLine:
 
 def _with_plugins_parts(line: CommandLine) -> CommandLine:
     """Add the parts of plugins' modalities, which are in no defaults list, with ``+``."""
-    new = [name for name in parts() if name not in PARTS]
+    new = [name for name in parts() if name not in DECLARED]
     return replace(
         line,
         overrides=tuple(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from vlframe.errors import ConfigError, did_you_mean
+from vlframe.errors import ConfigError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from vlframe.config.parts import LoraConfig
@@ -59,8 +59,7 @@ def add_adapter(part_name: str, part: nn.Module, lora: LoraConfig, places: Itera
                 inject_adapter_in_model(settings, part, adapter_name=ADAPTER)
         except ValueError as error:  # a layer that peft cannot adapt
             raise ConfigError(
-                f"{part_name} has a layer among lora.targets that cannot have a low-rank adapter: "
-                f"{' '.join(str(error).split())}"
+                f"{part_name} has a layer among lora.targets that cannot have a low-rank adapter: {one_line(error)}"
             ) from error
 
 

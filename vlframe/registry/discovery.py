@@ -23,7 +23,7 @@ import pluggy
 from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
 from vlframe.contracts.modalities import Modality, add_modality, forget_modalities, forget_plugins_modalities
-from vlframe.errors import PluginError, one_line
+from vlframe.errors import PluginError, named_line, one_line
 from vlframe.registry import hooks
 from vlframe.registry.hooks import Command, Component
 
@@ -218,12 +218,11 @@ def _reason(error: BaseException) -> str:
     """Return the reason in one line. The location is added for errors in third-party code, not for vlframe's
     own checks.
     """
-    message, name = one_line(error), type(error).__name__
     if isinstance(error, PluginError):
-        return message
+        return one_line(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     where = "" if isinstance(error, SyntaxError) else f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-    return f"{name if message == name else f'{name}: {message}'}{where}"
+    return f"{named_line(error)}{where}"
 
 
 def _is_installed(module_name: str, path: Path) -> bool:

@@ -16,7 +16,7 @@ from vlframe.config.asking import OF_EVERY, keys_of_every
 from vlframe.config.checks import check_values
 from vlframe.config.fields import missing_keys
 from vlframe.contracts.kinds import kinds
-from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
+from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean, named_line
 from vlframe.registry.checked import CheckedComponent
 from vlframe.registry.discovery import Plugin, find_plugins, refuse_file, without_orphans
 from vlframe.registry.hooks import Command, Component
@@ -38,7 +38,7 @@ class Row:
             name = f"{self.component.kind} {self.component.name!r}"
             raise PluginError(
                 f"{name} of plugin {self.plugin.name} cannot be imported from {self.component.path}: "
-                f"{type(error).__name__}: {error}"
+                f"{named_line(error)}"
             ) from error
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlframe.contracts.modalities import TAGS
 from vlframe.contracts.sample import without_tags
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, named_line
 from vlframe.reports.evidence import Evidence
 from vlframe.reports.media import MediaFolder
 from vlframe.studies.recorded import Recorded
@@ -50,7 +50,7 @@ def _rows(run: Recorded) -> dict[Key, dict[str, Any]]:
         return {(row["benchmark"], str(row["id"])): row for row in found}
     except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(
-            f"{run.folder.predictions} cannot be read: {type(error).__name__}: {error}; vlframe evaluate "
+            f"{run.folder.predictions} cannot be read: {named_line(error)}; vlframe evaluate "
             f"run={run.folder.path} writes it anew"
         ) from error
 

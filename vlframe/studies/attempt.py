@@ -17,7 +17,7 @@ from vlframe.composer.command_line import parse
 from vlframe.composer.compose import compose_line
 from vlframe.config.schema import RunConfig, SweepConfig
 from vlframe.config.secrets import redacted
-from vlframe.errors import ConfigError, OutOfMemory, OutputError, UserError
+from vlframe.errors import ConfigError, OutOfMemory, OutputError, UserError, one_line
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.outcome import Outcome, sentence
@@ -119,7 +119,7 @@ def _failed(task: Task, folder: Path, why: str, seconds: float) -> Attempt:
 def _last_line(error: Exception) -> str:
     """Return a user's mistake as one sentence; for any other error, the line that says what it was."""
     if isinstance(error, UserError):
-        return redacted(" ".join(str(error).split()))
+        return redacted(one_line(error))
     lines = str(error).strip().splitlines()
     return redacted(f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__)
 

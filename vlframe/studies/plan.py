@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.data.first import first_samples
 from vlframe.distributed.ranks import world_size
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.machine.memory import gigabytes
 from vlframe.studies.resolved import Planned
 from vlframe.studies.study import Study
@@ -84,7 +84,7 @@ def _cell_plan(items: Sequence[Planned], standings: Sequence[str], registry: Reg
         composition = compose_on_meta(config, registry)
         stages = predictions(composition, config, world_size(config.trainer))
     except UserError as error:
-        return CellPlan(label, axes, "does not fit", " ".join(str(error).split()))
+        return CellPlan(label, axes, "does not fit", one_line(error))
     steps = {name: _steps(config, name, registry) for name in config.stages}
     seconds, most = 0.0, 0
     for name, found in stages.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlframe.config.asking import benchmarks_of
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.studies.digest import changes, digest, identity
 from vlframe.studies.ledger import Entry, cell_folder, entries, read_entry
 from vlframe.studies.study import Cell, Study
@@ -103,7 +103,7 @@ def _composed(cell: Cell, seed: int, registry: Registry, more: Sequence[str]) ->
             raise ConfigError("it has no benchmark, so there is nothing to compare; say benchmarks: [<name>]")
         return _identified(Planned(cell, seed, words, config), registry)
     except UserError as error:
-        return Planned(cell, seed, words, why=" ".join(str(error).split()))
+        return Planned(cell, seed, words, why=one_line(error))
 
 
 def _with_seed(first: Planned, seed: int, registry: Registry) -> Planned:

@@ -19,7 +19,7 @@ from vlframe.contracts.modalities import MODALITIES, Modality, parts
 from vlframe.contracts.reader import FrameList
 from vlframe.contracts.sample import Media, Sample, Turn
 from vlframe.data.collate import Collate
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.inference.pipeline import build_pipeline
 from vlframe.model.assemble import compose_on_meta, refusal
 from vlframe.registry.registry import Registry
@@ -118,7 +118,7 @@ class _Trial:
         try:
             budget = compose_on_meta(config, self.registry).budget
         except UserError as error:
-            return Pair(self.kinds, names, reasons={"": " ".join(str(error).split())})
+            return Pair(self.kinds, names, reasons={"": one_line(error)})
         kinds = [kind.name for kind in self.modality.media]
         reasons = {kind: said for kind in kinds if (said := refusal(budget, kind))}
         takes = tuple(kind for kind in kinds if kind not in reasons)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vlframe.contracts.reader import VideoInfo
-from vlframe.errors import MediaError
+from vlframe.errors import MediaError, named_line
 from vlframe.testing.subject import Subject
 
 FRAMES = 8
@@ -98,7 +98,7 @@ def _check_nothing_shown(subject: Subject, sampler: Any, what: str, info: VideoI
         return
     except Exception as error:
         subject.fail(
-            f"bounds behind {what} raise {type(error).__name__}: {error}; they must raise a vlframe.MediaError, as "
+            f"bounds behind {what} raise {named_line(error)}; they must raise a vlframe.MediaError, as "
             "vlframe.shown_span does"
         )
     subject.fail(f"bounds behind {what} give {found}; they must raise a vlframe.MediaError, as vlframe.shown_span does")
