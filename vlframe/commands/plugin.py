@@ -100,9 +100,7 @@ def _new(words: Words) -> int:
 
 
 def _check(words: Words) -> int:
-    from vlframe.commands.of_plugins import parsed
     from vlframe.composer.command_line import words_in_brackets
-    from vlframe.composer.offer import open_registry
     from vlframe.testing.inspection import Request, findings
 
     others = [key for key in words.keys if "." in key or key == "run"]
@@ -113,9 +111,7 @@ def _check(words: Words) -> int:
             f"package, or a file, and not {' '.join(words.plain) or 'nothing'!r}"
         )
     *kind, what = words.plain
-    line = parsed(words.of_plugins)
-    paths = [*line.plugin_paths, *([what] if what.endswith(".py") and what not in line.plugin_paths else [])]
-    registry = open_registry(paths, line.strict)
+    registry, paths = _opened(words, [what] if what.endswith(".py") else [])
     _refuse_unknown_kind(kind)  # plugins may add kinds
     request = Request(registry, paths, _values(words.keys), words_in_brackets("run", words.keys.get("run", "")))
     found = []
@@ -128,6 +124,18 @@ def _check(words: Words) -> int:
     else:
         print(summary(found))
     return BROKEN if any(item.broken for item in found) else UNTRIED if any(item.untried for item in found) else 0
+
+
+def _opened(words: Words, files: Sequence[str] = ()) -> tuple[Registry, list[str]]:
+    """Open the plugins, including those that words name and those in ``files``, and offer their presets to Hydra;
+    return them with the paths of all single files.
+    """
+    from vlframe.commands.of_plugins import parsed
+    from vlframe.composer.offer import open_registry
+
+    line = parsed(words.of_plugins)
+    paths = list(dict.fromkeys([*line.plugin_paths, *files]))
+    return open_registry(paths, line.strict), paths
 
 
 def _refuse_unknown_kind(kind: Sequence[str]) -> None:
@@ -179,15 +187,11 @@ def summary(found: Sequence[Finding]) -> str:
 
 
 def _matrix(words: Words) -> int:
-    from vlframe.commands.of_plugins import parsed
-    from vlframe.composer.offer import open_registry
-
     words.refuse_others("matrix", ("--train",), ("format",))
     form = words.keys.get("format", "table")
     if form not in FORMATS:
         raise ConfigError(f"format is {form!r}; it can be {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
-    line = parsed(words.of_plugins)
-    registry = open_registry(line.plugin_paths, line.strict)
+    registry, _ = _opened(words)
     pairs = tried(registry, words.plain, train="--train" in words.flags, only=_with_parts_of_files(registry))
     systems = [] if words.plain else parts_of_models(registry)
     if form == "json":
