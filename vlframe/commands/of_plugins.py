@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vlframe.commands import MODULES, OF_PLUGINS
 from vlframe.errors import ConfigError, PluginError, UserError, did_you_mean, named_line
+from vlframe.registry.imported import imported
 from vlframe.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -26,13 +26,7 @@ def run_plugin_command(name: str, words: Sequence[str]) -> int:
         print(f"vlframe: there is no command {name!r}; there are {', '.join(there)}{meant}", file=sys.stderr)
         return 2
     command, plugin = registry.commands[name]
-    module_name, function_name = command.path.split(":")
-    try:
-        function = getattr(import_module(module_name), function_name)
-    except Exception as error:  # third-party code: name its plugin
-        raise PluginError(
-            f"the command {name!r} of plugin {plugin.name} cannot be imported from {command.path}: {named_line(error)}"
-        ) from error
+    function = imported(command.path, f"the command {name!r} of plugin {plugin.name}")
     try:
         value = function(rest)
     except (UserError, BrokenPipeError):  # it explains itself; `| head` closed the pipe
