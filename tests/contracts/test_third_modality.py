@@ -190,3 +190,48 @@ def test_a_path_that_leads_to_something_else(
     with pytest.raises(PluginError, match=words):
         pipeline = build_pipeline(config, registry)
         _ = pipeline.prepared(registry.build("dataset", config.dataset), answers=True)[0]
+
+
+def test_it_is_chosen_like_the_other_modalities(tmp_path: Path) -> None:
+    """By an experiment of its plugin, by another word on the command line, or not at all."""
+    from vlframe.composer.command_line import parse, with_plugins_kinds
+    from vlframe.composer.compose import compose, open_registry
+
+    file, experiment = tmp_path / "chosen_depth.py", tmp_path / "conf" / "experiment" / "maps.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text(
+        "# @package _global_\ndefaults:\n  - override /depth_encoder: depth_tiny\n  - override /depth_connector: linear\n"
+    )
+    conf = "\n\n@vlframe.hookimpl\ndef vlframe_conf():\n    return Path(__file__).parent / 'conf'\n"
+    second = '\n    yield vlframe.Component("depth_encoder", "second", "depth_maps:DepthEncoder", None, "another")\n'
+    file.write_text((PLUGIN.read_text().rstrip() + second + conf).replace("depth_maps:", f"{file.stem}:"))
+    registry = open_registry([str(file)])
+    for words, chosen in (
+        (["experiment=maps"], ("depth_tiny", "linear")),
+        (["experiment=maps", "depth_encoder=second"], ("second", "linear")),
+        (["experiment=maps", "depth_encoder=null"], (None, "linear")),
+        (["depth_encoder=second", "depth_connector=linear"], ("second", "linear")),
+        (["depth_encoder=second", "depth_encoder=null"], (None, None)),
+        ([], (None, None)),
+    ):
+        config = compose("train", [*words, f"plugins.paths=[{file}]"], registry)
+        parts = (config.depth_encoder, config.depth_connector)
+        assert tuple(part and part["name"] for part in parts) == chosen, words
+    swept = with_plugins_kinds(parse("train", ["-m", "depth_encoder=null,second"]))
+    assert swept.words == ["depth_encoder=[],second"]
+
+
+def test_a_run_from_before_the_plugin_goes_on_with_it(tmp_path: Path) -> None:
+    """Its config lacks the parts that the plugin adds."""
+    from helpers.runs import manifest as of_words
+
+    folder = tmp_path / "before"
+    folder.mkdir()
+    given = [*TINY, "dataset=conversations", f"dataset.path={of_words(folder)}", "trainer.progress=false"]
+    stage = ["+stage@stages.main=everything", "stages.main.steps=1", "stages.main.batch_size=2"]
+    vlframe("train", *given, *stage, cwd=folder)
+    (made,) = (folder / "runs" / "default").iterdir()
+    more = ["+stage@stages.more=everything", "stages.more.steps=1", "stages.more.batch_size=2"]
+    done = vlframe("train", f"resume={made}", f"plugins.paths=[{PLUGIN}]", *more, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((made / "checkpoints").iterdir())) == 2

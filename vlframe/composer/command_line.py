@@ -16,7 +16,7 @@ from hydra.errors import OverrideParseException
 from vlframe.composer.explain import unreadable_word
 from vlframe.composer.path_words import path_word
 from vlframe.config.secrets import FREE_WORDS, refuse_secret_words
-from vlframe.contracts.kinds import kinds
+from vlframe.contracts.kinds import first_party_kinds, kinds
 from vlframe.errors import ConfigError
 
 FLAGS_WITH_A_WORD = (
@@ -92,16 +92,32 @@ def parse(command: str, arguments: Sequence[str]) -> CommandLine:
     free = {key: value for key, _, value in (word.partition("=") for word in override_words) if key in FREE_WORDS}
     several = flags.multirun or "hydra.mode=MULTIRUN" in override_words
     words = [_word(text, several) for text in override_words]
-    absent = [name for name, kind in kinds().items() if not kind.many and _takes_out(name, words)]
-    return CommandLine(
+    line = CommandLine(
         command,
         flags,
-        overrides=tuple(word for word in words if word.key not in absent),
-        absent=tuple(absent),
+        overrides=tuple(words),
         plugin_paths=_plugin_paths(_last(words, "plugins.paths")),
         strict=_last(words, "plugins.strict") is True,
         free=free,
     )
+    return _without_absent(line)
+
+
+def with_plugins_kinds(line: CommandLine) -> CommandLine:
+    """Read the words again that choose components of kinds which plugins add: the line names plugins itself, so that
+    these kinds were not known when it was parsed.
+    """
+    several = line.flags.multirun or "hydra.mode=MULTIRUN" in line.words
+    new = kinds().keys() - first_party_kinds()
+    words = tuple(_word(word.text, several) if word.key.partition("@")[0] in new else word for word in line.overrides)
+    return _without_absent(replace(line, overrides=words))
+
+
+def _without_absent(line: CommandLine) -> CommandLine:
+    """Take the words that take a component out of a run from the overrides."""
+    absent = [name for name, kind in kinds().items() if not kind.many and _takes_out(name, line.overrides)]
+    kept = tuple(word for word in line.overrides if word.key not in absent)
+    return replace(line, overrides=kept, absent=(*line.absent, *absent))
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

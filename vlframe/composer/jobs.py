@@ -29,7 +29,7 @@ from vlframe.composer.explain import REFUSED, explain
 from vlframe.composer.guard import refuse_strange_hydra
 from vlframe.composer.help import help_of
 from vlframe.composer.offer import hydra_with, open_registry, schemas
-from vlframe.composer.resumed import start_of
+from vlframe.composer.start import start_of
 from vlframe.config.checks import check_given
 from vlframe.config.schema import SweepConfig
 from vlframe.config.secrets import redacted
