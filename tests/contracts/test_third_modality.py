@@ -199,9 +199,8 @@ def test_it_is_chosen_like_the_other_modalities(tmp_path: Path) -> None:
 
     file, experiment = tmp_path / "chosen_depth.py", tmp_path / "conf" / "experiment" / "maps.yaml"
     experiment.parent.mkdir(parents=True)
-    experiment.write_text(
-        "# @package _global_\ndefaults:\n  - override /depth_encoder: depth_tiny\n  - override /depth_connector: linear\n"
-    )
+    chosen_there = ["override /depth_encoder: depth_tiny", "override /depth_connector: linear"]
+    experiment.write_text("\n  - ".join(["# @package _global_\ndefaults:", *chosen_there]) + "\n")
     conf = "\n\n@vlframe.hookimpl\ndef vlframe_conf():\n    return Path(__file__).parent / 'conf'\n"
     second = '\n    yield vlframe.Component("depth_encoder", "second", "depth_maps:DepthEncoder", None, "another")\n'
     file.write_text((PLUGIN.read_text().rstrip() + second + conf).replace("depth_maps:", f"{file.stem}:"))
@@ -224,14 +223,13 @@ def test_it_is_chosen_like_the_other_modalities(tmp_path: Path) -> None:
 def test_a_run_from_before_the_plugin_goes_on_with_it(tmp_path: Path) -> None:
     """Its config lacks the parts that the plugin adds."""
     from helpers.runs import manifest as of_words
+    from helpers.runs import only_run, training
 
     folder = tmp_path / "before"
     folder.mkdir()
-    given = [*TINY, "dataset=conversations", f"dataset.path={of_words(folder)}", "trainer.progress=false"]
-    stage = ["+stage@stages.main=everything", "stages.main.steps=1", "stages.main.batch_size=2"]
-    vlframe("train", *given, *stage, cwd=folder)
-    (made,) = (folder / "runs" / "default").iterdir()
-    more = ["+stage@stages.more=everything", "stages.more.steps=1", "stages.more.batch_size=2"]
+    vlframe("train", *training(of_words(folder), "stages.main.steps=2"), cwd=folder)
+    made = only_run(folder)
+    more = ["+stage@stages.more=tune", "stages.more.steps=1", "stages.more.batch_size=2"]
     done = vlframe("train", f"resume={made}", f"plugins.paths=[{PLUGIN}]", *more, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((made / "checkpoints").iterdir())) == 2
