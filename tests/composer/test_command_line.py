@@ -28,6 +28,25 @@ def test_a_flag_takes_its_word_with_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cfg", "all_of_it"], "--cfg/-c: invalid choice: 'all_of_it' .choose from"),
+        (["--cfg=job=x"], "invalid choice: 'job=x'"),
+        (["--info", "nothing"], "--info/-i: invalid choice"),
+        (["--help=train"], "--help"),
+        (["--resolve"], "give both, like --cfg job --resolve"),
+        (["-p", "stages"], "give both, like --cfg job --package <key>"),
+        (["--version"], "there is no option '--version'"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
+    """And not the usage of another program."""
+    with pytest.raises(ConfigError, match=said):
+        parse("train", words)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", []),

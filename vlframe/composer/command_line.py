@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
+from argparse import ArgumentError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,14 +17,14 @@ from vlframe.composer.explain import unreadable_word
 from vlframe.composer.path_words import path_word
 from vlframe.config.secrets import FREE_WORDS, refuse_secret_words
 from vlframe.contracts.kinds import first_party_kinds, kinds
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, one_line
 
 FLAGS_WITH_A_WORD = (
     "--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--config-name", "-cn",
     "--config-path", "-cp",
 )  # fmt: skip
 FLAGS = (
-    "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version",
+    "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help",
     *FLAGS_WITH_A_WORD,
 )  # fmt: skip
 CLOSING = {"[": "]", "{": "}", "(": ")"}
@@ -88,7 +88,7 @@ def parse(command: str, arguments: Sequence[str]) -> CommandLine:
     """
     refuse_secret_words(arguments)
     flag_words, override_words = _split(arguments)
-    flags = get_args_parser().parse_args(flag_words)
+    flags = _flags(flag_words)
     free = {key: value for key, _, value in (word.partition("=") for word in override_words) if key in FREE_WORDS}
     several = flags.multirun or "hydra.mode=MULTIRUN" in override_words
     words = [_word(text, several) for text in override_words]
@@ -101,6 +101,22 @@ def parse(command: str, arguments: Sequence[str]) -> CommandLine:
         free=free,
     )
     return _without_absent(line)
+
+
+def _flags(words: Sequence[str]) -> Namespace:
+    """Parse flags with Hydra's own parser, whose usage would be that of another program. ConfigError: a value that a
+    flag does not take, or a flag without the one that it belongs to.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags = parser.parse_args(list(words))
+    except ArgumentError as error:
+        raise ConfigError(f"{one_line(error)}; see --help") from error
+    for name, typed in (("resolve", "--resolve"), ("package", "--package <key>")):
+        if getattr(flags, name) and not flags.cfg:
+            raise ConfigError(f"--{name} changes what --cfg shows; give both, like --cfg job {typed}")
+    return flags
 
 
 def with_plugins_kinds(line: CommandLine) -> CommandLine:
