@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: the options it may have been meant for."""
-    near = difflib.get_close_matches(word, list(options), n=3)
+    """Return the end of a message about an unknown word: the options it may have been meant for. Of options in folders
+    (``system/finetune``), a folder or a last word is meant for all that have it.
+    """
+    options = list(options)
+    near = difflib.get_close_matches(word, options, n=3) or [item for item in options if word in item.split("/")]
     return f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

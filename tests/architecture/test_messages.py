@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.sources import CORE, PLUGINS, ROOT
 
-from vlframe.errors import named_line, one_line
+from vlframe.errors import did_you_mean, named_line, one_line
 
 BY_HAND = re.compile(r"str\(error\)\.split\(\)|type\(error\)\.__name__\}: \{error\}")
 
@@ -41,3 +41,16 @@ def test_what_is_written_by_hand_is_seen() -> None:
 )
 def test_an_error_is_one_line(error: Exception, line: str, named: str) -> None:
     assert (one_line(error), named_line(error)) == (line, named)
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "meant"),
+    [
+        ("tarin", ["train", "plan"], ". Did you mean 'train'?"),
+        ("system", ["system/one", "system/two", "other"], ". Did you mean 'system/one' or 'system/two'?"),
+        ("two", ["system/one", "system/two"], ". Did you mean 'system/two'?"),
+        ("nothing", ["train", "system/one"], ""),
+    ],
+)
+def test_what_was_meant(word: str, options: list[str], meant: str) -> None:
+    assert did_you_mean(word, options) == meant
