@@ -108,7 +108,7 @@ def _presets(kind: Kind, registry: Registry) -> list[str]:
 
 
 _TOKENS = (
-    f"Tokens of a clip behind `encoder={TOWER}` (24 x 24 patches a frame), with the parameters that a connector has by "
+    f"Tokens of a clip after `encoder={TOWER}` (24 x 24 patches a frame), with the parameters that a connector has by "
     "default; `vlframe plan` counts them for any other composition."
 )
 
