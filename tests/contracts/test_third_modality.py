@@ -233,3 +233,19 @@ def test_a_run_from_before_the_plugin_goes_on_with_it(tmp_path: Path) -> None:
     done = vlframe("train", f"resume={made}", f"plugins.paths=[{PLUGIN}]", *more, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((made / "checkpoints").iterdir())) == 2
+
+
+def test_the_matrix_and_the_tiny_twin_need_no_example_of_a_part_without_parameters(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    from vlframe.cli import main
+    from vlframe.composer.compose import compose, open_registry
+
+    assert main(["plugin", "matrix", f"plugins.paths=[{PLUGIN}]", "format=json"]) == 0
+    pairs = json.loads(capsys.readouterr().out)["pairs"]
+    found = {(*pair["kinds"], *pair["names"]): pair["takes"] for pair in pairs}
+    assert found["depth_encoder", "depth_connector", "depth_tiny", "linear"] == ["depth"]
+    assert found["depth_connector", "llm", "linear", "causal_lm"] == ["depth"] and len(found) == 2
+    parts = ["depth_encoder=depth_tiny", "depth_connector=linear", f"plugins.paths=[{PLUGIN}]"]
+    config = compose("train", [*parts, "debug=tiny"], open_registry([str(PLUGIN)]))
+    assert config.depth_encoder == {"name": "depth_tiny"} and config.encoder["name"] == "vit_tiny"

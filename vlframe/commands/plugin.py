@@ -210,9 +210,11 @@ def _with_parts_of_files(registry: Registry) -> Only | None:
 def tried(
     registry: Registry, kinds: Sequence[str] = (), *, train: bool = False, only: Only | None = None
 ) -> list[Pair]:
-    """Return the pairs of two kinds, or of all neighbouring kinds; ``only`` selects by kinds and names."""
+    """Return the pairs of two kinds, or of all neighbouring kinds of which there is something to try; ``only`` selects
+    by kinds and names.
+    """
     from vlframe.composer.compose import compose
-    from vlframe.testing.matrix import matrix, neighbours
+    from vlframe.testing.matrix import NothingToTry, matrix, neighbours
 
     known = neighbours()
     asked = [pair for pair in known if not kinds or pair == tuple(kinds)]
@@ -220,7 +222,14 @@ def tried(
         there = "; ".join(" ".join(pair) for pair in known)
         raise ConfigError(f"{' '.join(kinds)!r} is no pair of neighbouring kinds; there are {there}")
     base = compose("train", [], registry)
-    return [pair for two in asked for pair in matrix(base, registry, two, train=train, only=only)]
+    found: list[Pair] = []
+    for two in asked:
+        try:
+            found += matrix(base, registry, two, train=train, only=only)
+        except NothingToTry:
+            if kinds:
+                raise
+    return found
 
 
 def parts_of_models(registry: Registry) -> list[dict[str, str]]:

@@ -35,6 +35,14 @@ class Row:
         found: type = imported(component.path, what)
         return found
 
+    @property
+    def example(self) -> Mapping[str, Any] | None:
+        """Return the small example parameters; none are needed by a component without parameters. None: it has
+        parameters, and no example of them.
+        """
+        declared, params = self.component.example, self.component.params
+        return {} if declared is None and (params is None or not dataclasses.fields(params)) else declared
+
     @cached_property
     def inner_kinds(self) -> list[str]:
         """Return the kinds of components that this component's parameters hold."""

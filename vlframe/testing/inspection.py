@@ -119,7 +119,7 @@ def _of(row: Row, request: Request) -> Finding:
     """Check one component with its example parameters (its defaults, if it has none) and those of the request."""
     kind, name = row.component.kind, row.component.name
     given = dict((request.values or {}).get(kind, {}))
-    parameters = {**(row.component.example or {}), **given}
+    parameters = {**(row.example or {}), **given}
     if reason := _cannot(row, parameters, request):
         return Finding(kind, name, parameters, untried=reason)
     options: dict[str, Any] = {"plugins": request.paths}
