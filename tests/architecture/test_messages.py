@@ -47,7 +47,7 @@ def test_an_error_is_one_line(error: Exception, line: str, named: str) -> None:
     ("word", "options", "meant"),
     [
         ("tarin", ["train", "plan"], ". Did you mean 'train'?"),
-        ("system", ["system/one", "system/two", "other"], ". Did you mean 'system/one' or 'system/two'?"),
+        ("sys", ["sys/finetune", "sys/pretrain", "other"], ". Did you mean 'sys/finetune' or 'sys/pretrain'?"),
         ("two", ["system/one", "system/two"], ". Did you mean 'system/two'?"),
         ("nothing", ["train", "system/one"], ""),
     ],

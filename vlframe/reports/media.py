@@ -151,5 +151,5 @@ def _upright(frame: VideoFrame) -> VideoFrame:
     quarters = round(frame.rotation / 90) % 4  # counterclockwise
     if not quarters:
         return frame
-    turned_YXC = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarters))
+    turned_YXC = np.rot90(frame.to_ndarray(format="rgb24"), quarters).astype(np.uint8, order="C")
     return av.VideoFrame.from_ndarray(turned_YXC, format="rgb24")
