@@ -81,7 +81,7 @@ def test_data_is_chosen_for_a_stage(registry) -> None:
         (["experiment=videollama2/nothing"], "no experiment named 'videollama2/nothing'; there are .*blip2/stage1, "),
         (["encoder="], "no encoder named ''; there are clip, [^;]*$"),
         (["+encoder=vit_tiny"], "encoder is chosen twice; choose it with encoder=<name>, without"),
-        ([QUICK, "+experiment=quickstart_av"], "experiment is chosen twice"),
+        (["+model=blip2"], "model is chosen twice"),
         (["stage@stages.mine=tune"], r"no stage 'mine'; add it with \+stage@stages\.mine="),
     ],
 )

@@ -177,8 +177,8 @@ def test_a_path_that_leads_to_something_else(
     number: int, path: str, instead: str, words: str, manifest: Path, tmp_path: Path
 ) -> None:
     """What is at fault is named, and not the file that is read with it."""
-    from vlframe import PluginError
     from vlframe.composer.compose import compose, open_registry
+    from vlframe.errors import PluginError
     from vlframe.inference.pipeline import build_pipeline
 
     file = tmp_path / f"odd_depth_{number}.py"
