@@ -66,6 +66,8 @@ _DOOR = {
     "WeightsError": "errors",
     "PLACEHOLDERS": "contracts.modalities",
     "did_you_mean": "errors",
+    "named_line": "errors",
+    "one_line": "errors",
     "some_of": "errors",
     "Entry": "contracts.sample",
     "Media": "contracts.sample",

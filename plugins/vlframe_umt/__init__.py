@@ -47,5 +47,5 @@ def vlframe_components() -> Iterator[vlframe.Component]:
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:
-    """A small encoder for the CPU."""
+    """Return the folder of presets: a small encoder for the CPU."""
     return Path(__file__).parent / "conf"

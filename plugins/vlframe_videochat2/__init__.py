@@ -50,5 +50,5 @@ def vlframe_components() -> Iterator[vlframe.Component]:
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:
-    """The released models and their training."""
+    """Return the folder of presets: the released models and their training."""
     return Path(__file__).parent / "conf"

@@ -45,5 +45,5 @@ def vlframe_components() -> Iterator[vlframe.Component]:
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:
-    """Whisper's encoder in its published size, and a small one."""
+    """Return the folder of presets: Whisper's encoder in its published size, and a small one."""
     return Path(__file__).parent / "conf"

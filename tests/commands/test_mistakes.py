@@ -230,7 +230,7 @@ def test_the_help_of_plan_has_its_own_key(capsys: pytest.CaptureFixture) -> None
 
 def test_a_recording_whose_name_has_an_equals_sign(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert "no recording a=b.safetensors" in refused(capsys, "verify", "a=b.safetensors")
-    assert "it does not know formt" in refused(capsys, "verify", "a.safetensors", "formt=x")
+    assert "vlframe verify does not know formt" in refused(capsys, "verify", "a.safetensors", "formt=x")
     (here / "run=1").write_bytes(b"no recording")
     assert "does not know" not in refused(capsys, "verify", "run=1")
 

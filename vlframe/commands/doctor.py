@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlframe.errors import UserError
+from vlframe.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from vlframe.machine.cpus import Cpus
@@ -153,7 +153,7 @@ def readers(registry: Registry) -> Iterator[Finding]:
         try:
             registry.build("reader", {"name": name})
         except (UserError, ImportError, OSError) as error:
-            broken[name] = " ".join(str(error).split())
+            broken[name] = one_line(error)
     good = [name for name in names if name not in broken]
     for name, reason in broken.items():
         yield Finding("readers", f"{name} does not work: {reason}", "" if not good else f"say reader={good[0]}")

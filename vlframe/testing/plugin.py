@@ -19,7 +19,7 @@ from vlframe.testing.subject import ContractError, note_passed
 HEAVY = ("torch", "transformers", "lightning", "timm", "peft", "av", "decord", "torchaudio", "torchvision", "hydra")
 LOAD = """
 import contextlib, io, json, os, sys, time
-from vlframe.registry.discovery import GROUP, _load_file
+from vlframe.registry.discovery import GROUP, load_file
 from importlib.metadata import entry_points
 from pathlib import Path
 name, heavy = sys.argv[1], sys.argv[2:]
@@ -33,7 +33,7 @@ sys.addaudithook(hook)
 printed, at = io.StringIO(), time.process_time()
 with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.suppress(OSError):
     if name.endswith(".py"):
-        plugin = _load_file(Path(name))
+        plugin = load_file(Path(name))
         if not plugin.works:
             raise SystemExit(plugin.reason)
     for point in entry_points(group=GROUP):

@@ -8,6 +8,7 @@ from vlframe.config.schema import part_settings, parts_of
 from vlframe.contracts.meta import needs_values
 from vlframe.distributed.devices import UTILISATION, Device
 from vlframe.distributed.ranks import devices_of_node, world_size
+from vlframe.errors import one_line
 from vlframe.machine.memory import gigabytes
 from vlframe.model.adapters import size_in_words
 from vlframe.table import render
@@ -30,7 +31,7 @@ def report(composition: MetaComposition, config: RunConfig, device: Device) -> s
     except Exception as error:
         if not needs_values(error):
             raise
-        text = " ".join(str(error).split())[:120]
+        text = one_line(error)[:120]
         return (
             f"what stages cost is not predicted: a part cannot be tried without data ({type(error).__name__}: {text})"
         )
