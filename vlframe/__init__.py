@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _DOOR = {
+    "API": "registry.hooks",
     "Command": "registry.hooks",
     "Component": "registry.hooks",
     "hookimpl": "registry.hooks",

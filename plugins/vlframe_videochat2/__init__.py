@@ -12,6 +12,8 @@ from vlframe_videochat2.settings import (
     SamplerParams,
 )
 
+vlframe_api = 1
+
 DATASETS = (
     ("videochat2_qa", "Instructions", InstructionsParams, "instructions, questions and answers about clips "
      "or images: video or image, QA"),

@@ -49,6 +49,9 @@ BROKEN = {
     "params": (COMPONENT.format("'connector', 'x', 'm:C', {'depth': 2}"), ["{'depth': 2}", "dataclass"]),
     "params_called_name": (good("x").replace("queries", "name"), ["'x'", "called 'name'"]),
     "unknown_annotation": (good("x").replace(": int = 4", ": 'Tensor' = 4"), ["'x'", "Tensor"]),
+    "api_to_come": ("vlframe_api = 2\n" + good("x"), ["written for version 2 of the plugin API", "upgrade vlframe"]),
+    "api_of_old": ("vlframe_api = 0\n" + good("x"), ["written for version 0", "has version 1; upgrade the plugin"]),
+    "api_type": ("vlframe_api = '1'\n" + good("x"), ["vlframe_api is '1'", "a whole number (now 1)"]),
     "twins": (
         COMPONENT.format("'llm', 'x', 'm:C'") + "    yield vlframe.Component('llm', 'x', 'm:D')\n",
         ["llm 'x' twice"],

@@ -20,6 +20,7 @@ from typing import Any, get_type_hints
 
 import pluggy
 
+from vlframe import __version__ as vlframe_version
 from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
 from vlframe.contracts.modalities import Modality, add_modality, forget_modalities, forget_plugins_modalities
@@ -45,6 +46,7 @@ class Plugin:
     conf: Path | None = None
     reason: str = ""
     commands: tuple[Command, ...] = ()
+    api: int | None = None  # the version of the plugin API that it is written for; None: it does not say
     modalities: tuple[str, ...] = ()  # those it adds, by name
 
     @property
@@ -207,7 +209,9 @@ def _with_modalities(source: _Source) -> tuple[Plugin, pluggy.PluginManager | No
     plugin = Plugin(source.name, source.distribution, source.version)
     added: list[str] = []
     try:
-        manager = _manager(source.name, source.load())
+        module = source.load()
+        plugin = replace(plugin, api=_api(module))
+        manager = _manager(source.name, module)
         for modality in (item for answer in manager.hook.vlframe_modalities() for item in answer):
             _add_modality(modality, added)
     except (Exception, SystemExit) as error:  # third-party code: its failure must not stop the others
@@ -262,6 +266,27 @@ def _is_installed(module_name: str, path: Path) -> bool:
     """Return whether ``import`` of this name finds something that is not ``path`` itself."""
     found = importlib.util.find_spec(module_name)
     return found is not None and found.origin != str(path.resolve())
+
+
+def _api(module: Any) -> int | None:
+    """Return the version of the plugin API that a module is written for; None if it does not say. PluginError: it is
+    another one than vlframe's.
+    """
+    stated = getattr(module, "vlframe_api", None)
+    if stated is None:
+        return None
+    if type(stated) is not int:
+        raise PluginError(
+            f"vlframe_api is {stated!r}; it is the version of the plugin API that a plugin is written for, a whole "
+            f"number (now {hooks.API})"
+        )
+    if stated != hooks.API:
+        way_out = "upgrade vlframe" if stated > hooks.API else "upgrade the plugin"
+        raise PluginError(
+            f"it is written for version {stated} of the plugin API, and vlframe {vlframe_version} has version "
+            f"{hooks.API}; {way_out}"
+        )
+    return stated
 
 
 def _manager(name: str, module: Any) -> pluggy.PluginManager:

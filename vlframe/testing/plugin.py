@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import UserError
 from vlframe.registry.discovery import Plugin
+from vlframe.registry.hooks import API
 from vlframe.registry.registry import Registry, Row
 from vlframe.testing.subject import ContractError, note_passed
 
@@ -70,6 +72,8 @@ def check_plugin(distribution: str) -> None:
     for plugin in plugins:
         if not plugin.works:
             raise ContractError(f"plugin {plugin.name} does not load: {plugin.reason}")
+    if not single:
+        _check_api(plugins)
     _check_light(distribution)
     note_passed("it loads by itself, soon, without heavy libraries, network, printing, or other environment variables")
     for row in registry.rows():
@@ -79,6 +83,16 @@ def check_plugin(distribution: str) -> None:
     for plugin in plugins:
         _check_conf(plugin, registry)
     note_passed("every preset and experiment composes")
+
+
+def _check_api(plugins: Sequence[Plugin]) -> None:
+    for plugin in plugins:
+        if plugin.api is None:
+            raise ContractError(
+                f"plugin {plugin.name} does not say which version of the plugin API it is written for; write "
+                f"vlframe_api = {API} beside its hooks"
+            )
+    note_passed("it says which version of the plugin API it is written for")
 
 
 def _check_light(distribution: str) -> None:
