@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,7 +83,7 @@ def examine() -> Iterator[Finding]:
 
 
 def versions() -> Finding:
-    told = [f"Python {platform.python_version()}"]
+    told = [f"Python {sys.version.split()[0]}"]
     for name in PACKAGES:
         try:
             told.append(f"{name} {version(name)}")

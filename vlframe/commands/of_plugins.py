@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run_plugin_command(name: str, words: Sequence[str]) -> int:
     """Run a plugin's command and return its exit code, or 0 for any other return value."""
-    registry, rest = opened(words)
+    registry, rest = opened(words, Registry.of_commands)
     _refuse_taken(registry)
     if name not in registry.commands:
         there = [*(known for known in MODULES if not known.startswith("_")), *registry.commands]
@@ -43,7 +43,7 @@ def plugin_usage(of_plugins: Sequence[str] = ()) -> list[tuple[str, str]]:
     for a name clash, or a file that cannot be used, its error message.
     """
     try:
-        registry, _ = opened(of_plugins)
+        registry, _ = opened(of_plugins, Registry.of_commands)
         _refuse_taken(registry)
     except UserError as error:
         return [("…", f"no command of a plugin can be used: {error}")]
@@ -63,16 +63,16 @@ def _refuse_taken(registry: Registry) -> None:
             )
 
 
-def opened(words: Sequence[str]) -> tuple[Registry, list[str]]:
+def opened(words: Sequence[str], registry: Callable[..., Registry] = Registry.installed) -> tuple[Registry, list[str]]:
     """Open the plugins, including those in ``plugins.paths``, for a command that composes no config; return them with
     the other arguments.
     """
     of_plugins = [word for word in words if word.startswith(OF_PLUGINS)]
     rest = [word for word in words if word not in of_plugins]
     if not of_plugins:
-        return Registry.installed(), rest
+        return registry(), rest
     line = parsed(of_plugins)
-    return Registry.installed(line.plugin_paths, line.strict), rest
+    return registry(line.plugin_paths, line.strict), rest
 
 
 def parsed(words: Sequence[str]) -> CommandLine:

@@ -15,6 +15,7 @@ from vlframe.contracts.processor import MediaSource
 from vlframe.errors import ConfigError, MediaError, PluginError
 from vlframe.media.frame_cache import TensorCache
 from vlframe.media.frame_files import file_states
+from vlframe.media.known_clips import KnownClips
 from vlframe.media.pixels import SquarePixels
 from vlframe.media.process import ReaderProcess, guarded
 from vlframe.media.sound import SoundDecoder
@@ -63,6 +64,7 @@ class MediaLoader:
     ) -> None:
         self.reader_name = reader_name or type(reader).__name__
         self.reader = guarded(reader, config.timeout, self.reader_name)
+        self.clips = KnownClips(self.reader)
         self.config = config
         self.front_ends = dict(front_ends)
         self.sampler = sampler
@@ -127,7 +129,7 @@ class MediaLoader:
             )
         front_end = self.front_ends[media.kind]
         return MediaSource(
-            self.reader,
+            self.clips,
             front_end,
             self.sampler,
             self.config,

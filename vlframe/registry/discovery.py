@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -28,6 +28,8 @@ from vlframe.registry import hooks
 from vlframe.registry.hooks import Command, Component
 
 GROUP = "vlframe"
+MAY_ADD_COMMANDS = (b"vlframe_commands", b"import *")  # in a plugin's file
+MAY_ADD_KINDS = (b"vlframe_modalities",)
 OF_A_FILE = "file"  # in place of a version
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
 
@@ -85,9 +87,31 @@ def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin
 
     PluginError: a file cannot be used, or, with ``strict``, any plugin.
     """
+    return _found(_offered(entry_points(group=GROUP)), paths, strict)
+
+
+def find_commands(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
+    """Find the plugins that may add commands, as ``find_plugins`` does, so that help does not import all the others: an
+    installed plugin is left out if its file names neither the hook of commands nor that of modalities, of which those
+    with commands may have components.
+    """
+    offered = _offered(entry_points(group=GROUP))
+    return _found([item for item in offered if _may_matter(item[-1])], paths, strict)
+
+
+def _may_matter(point: EntryPoint) -> bool:
+    """Return whether the file of a plugin names one of the hooks, or may have one from elsewhere."""
+    package, _, inner = point.module.partition(".")
+    spec = None if inner else importlib.util.find_spec(package)  # a name inside a package would import the package
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    text = Path(spec.origin).read_bytes()
+    return any(name in text for name in (*MAY_ADD_COMMANDS, *MAY_ADD_KINDS))
+
+
+def _found(offered: Iterable[tuple[str, str, EntryPoint]], paths: Sequence[str], strict: bool) -> list[Plugin]:
     forget_plugins_modalities()
-    points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
-    sources = [*map(_of_entry, _distinct(points)), *(_of_file(Path(path)) for path in paths)]
+    sources = [*(_of_entry(*item) for item in offered), *(_of_file(Path(path)) for path in paths)]
     plugins = without_orphans(list(_described(sources)))
     for plugin in plugins:
         refuse_file(plugin)
@@ -111,18 +135,27 @@ def refuse_broken(plugins: Iterable[Plugin]) -> None:
         raise PluginError(f"plugins.strict is on and {len(reasons)} plugin(s) do not load: {'; '.join(reasons)}")
 
 
-def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:
-    """Drop the duplicates caused by two sys.path entries of one editable install."""
-    return list({(_distribution(point), point.name, point.value): point for point in points}.values())
+def _offered(points: Iterable[EntryPoint]) -> list[tuple[str, str, EntryPoint]]:
+    """Return distribution, version and entry point, in order, without the duplicates that two sys.path entries of one
+    editable install cause.
+
+    A distribution is asked for its name and version once: that parses its metadata, which takes longer than to import a
+    plugin.
+    """
+    sources = {id(point.dist): _name_and_version(point.dist) for point in points}
+    found = {(*sources[id(point.dist)], point.name, point.value): point for point in points}
+    return [(*key[:2], found[key]) for key in sorted(found)]
 
 
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown"
+def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
+    if distribution is None:
+        return "unknown", "unknown"
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
-def _of_entry(point: EntryPoint) -> _Source:
-    version = point.dist.version if point.dist else "unknown"
-    return _Source(f"{_distribution(point)}:{point.name}", _distribution(point), version, point.load)
+def _of_entry(distribution: str, version: str, point: EntryPoint) -> _Source:
+    return _Source(f"{distribution}:{point.name}", distribution, version, point.load)
 
 
 def load_file(path: Path) -> Plugin:

@@ -17,7 +17,7 @@ from vlframe.config.fields import missing_keys
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.registry.checked import CheckedComponent
-from vlframe.registry.discovery import Plugin, find_plugins, refuse_file, without_orphans
+from vlframe.registry.discovery import Plugin, find_commands, find_plugins, refuse_file, without_orphans
 from vlframe.registry.hooks import Command, Component
 from vlframe.registry.imported import imported, lacks
 
@@ -103,6 +103,11 @@ class Registry:
     @classmethod
     def installed(cls, paths: Sequence[str] = (), strict: bool = False) -> Registry:
         return cls(find_plugins(paths, strict))
+
+    @classmethod
+    def of_commands(cls, paths: Sequence[str] = (), strict: bool = False) -> Registry:
+        """Return a registry that has all commands, and not all components."""
+        return cls(find_commands(paths, strict))
 
     def _add(self, row: Row) -> None:
         key = (row.component.kind, row.component.name)
