@@ -67,7 +67,7 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
         (["cut=true"], "cut is True"),
         (["-m", "seed=1,2"], "has no option -m"),
         (["--cfg", "job"], "has no option --cfg"),
-        (["+stage@stages.more=everything", "steps=1", "cut=0.5"], "to be shared among 2 stages"),
+        (["+stage@stages.more=tune", "stages.more.steps=1", "steps=1", "cut=0.5"], "to be shared among 2 stages"),
     ],
 )
 def test_a_proof_that_cannot_be_made(
