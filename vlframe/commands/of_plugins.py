@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from vlframe.commands import MODULES, OF_PLUGINS
-from vlframe.errors import PluginError, UserError
+from vlframe.errors import ConfigError, PluginError, UserError, did_you_mean
 from vlframe.registry.registry import Registry
 
 
@@ -17,8 +16,7 @@ def run_plugin_command(name: str, words: Sequence[str]) -> int:
     _refuse_taken(registry)
     if name not in registry.commands:
         there = [*(known for known in MODULES if not known.startswith("_")), *registry.commands]
-        print(f"vlframe: there is no command {name!r}; there are {', '.join(there)}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"there is no command {name!r}; there are {', '.join(there)}{did_you_mean(name, there)}")
     command, plugin = registry.commands[name]
     module_name, function_name = command.path.split(":")
     try:
