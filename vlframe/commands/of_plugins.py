@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -22,9 +21,7 @@ def run_plugin_command(name: str, words: Sequence[str]) -> int:
     _refuse_taken(registry)
     if name not in registry.commands:
         there = [*(known for known in MODULES if not known.startswith("_")), *registry.commands]
-        meant = did_you_mean(name, there)
-        print(f"vlframe: there is no command {name!r}; there are {', '.join(there)}{meant}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"there is no command {name!r}; there are {', '.join(there)}{did_you_mean(name, there)}")
     command, plugin = registry.commands[name]
     function = imported(command.path, f"the command {name!r} of plugin {plugin.name}")
     try:

@@ -6,6 +6,7 @@ import re
 from argparse import ArgumentError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -150,6 +151,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif _is_override(word):
             overrides.append(word)
         else:
+            if (Path(word) / "config.yaml").is_file():
+                raise ConfigError(f"{word!r} is not key=value; a run is named by a key, like run={word}")
             raise ConfigError(
                 f"{word!r} is not key=value; write like seed=1, and quote what has spaces for the shell, like "
                 f'prompt="What happens?"'

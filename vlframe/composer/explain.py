@@ -148,9 +148,11 @@ def _conf_folders(registry: Registry) -> list[Path]:
 def _not_chosen_here(group: str, keys: Iterable[str]) -> ConfigError:
     if group == "stage":
         return ConfigError(f"'stage' is chosen with the name that the stage is to have: {add_a_stage('main')}")
-    if group.startswith("stage@stages."):
-        name = group.removeprefix("stage@stages.")
-        return ConfigError(f"{group!r} cannot be chosen here: there is no stage {name!r}; {add_a_stage(name)}")
+    preset, _, place = group.partition("@")
+    if preset == "stage" and place.startswith("stages."):
+        return ConfigError(f"there is no stage {place[7:]!r}; {add_a_stage(place[7:])}")
+    if place:
+        return ConfigError(f"nothing is chosen at {place} yet; add it with +{group}=<name>")
     allowed = present_hint(group) or f"; {_taken(list(keys))}"
     return ConfigError(f"{group!r} cannot be chosen here{allowed}")
 

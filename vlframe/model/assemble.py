@@ -152,7 +152,8 @@ def _built(kind: str, config: RunConfig, registry: Registry, **neighbours: int) 
         component = chosen["name"]
         presets = [name for name in preset_files(kind, registry) if name != component]
         able = [name for name in presets if read_preset(kind, name, registry)["name"] == component]
-        raise ConfigError(f"{kind} {component!r}: {error}; presets of it: {kind}={some_of(able)}") from error
+        ready = f"; presets of it: {kind}={some_of(able)}" if able else ""
+        raise ConfigError(f"{kind} {component!r}: {error}{ready}") from error
 
 
 def _branch(modality: Modality, encoder: nn.Module, out_dim: int, config: RunConfig, registry: Registry) -> Branch:

@@ -17,7 +17,7 @@ from vlframe.distributed.ranks import world_size
 from vlframe.errors import ConfigError
 from vlframe.machine.precision import low_type
 from vlframe.model.assemble import LEAST_TEXT, MetaComposition, packed_bits
-from vlframe.model.cost import PassCost, on_meta, pass_cost
+from vlframe.model.cost import Looked, PassCost, on_meta, pass_cost
 from vlframe.model.selection import blocks_of
 from vlframe.training.trainable import held_type, prepare_parts, recompute_activations, set_modes
 
@@ -106,14 +106,15 @@ def predict(model: VideoLLM, batch: Batch, config: RunConfig, stage: StageConfig
     ``meta_stages``, or is a real one prepared for its stage.
     """
     accumulates, low = stage.accumulate_grad_batches > 1, low_type(config.trainer.precision)
-    costs = {False: pass_cost(model, batch, low=low, accumulates=accumulates)}
+    known: Looked = {}
+    costs = {False: pass_cost(model, batch, low=low, accumulates=accumulates, known=known)}
     again = on_meta(model)
     try:
         recompute_activations(again)
     except ConfigError:  # no part supports recomputation
         pass
     else:
-        costs[True] = pass_cost(again, batch, low=low, accumulates=accumulates)
+        costs[True] = pass_cost(again, batch, low=low, accumulates=accumulates, known=known)
     parameters = list(model.parameters())
     return StagePrediction(
         parameters=sum(item.numel() for item in parameters),

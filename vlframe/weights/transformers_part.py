@@ -67,12 +67,13 @@ def pretrained_part(
     *,
     needless: tuple[str, ...] = (),
     rename: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> nn.Module:
     """Return the part with weights from a checkpoint of itself or of a larger model.
 
     ``needless`` are prefixes of weights that may be absent; ``rename`` maps patterns of a checkpoint's names to those
-    of ``model_class``. A missing or misshapen weight is a WeightsError; weights of modules that are not built are
-    ignored.
+    of ``model_class``; ``options`` are its further arguments, like ``add_pooling_layer=False``. A missing or misshapen
+    weight is a WeightsError; weights of modules that are not built are ignored.
     """
     try:
         with _quiet():
@@ -83,6 +84,7 @@ def pretrained_part(
                 dtype=torch.get_default_dtype(),
                 weights_only=True,
                 key_mapping=rename,
+                **options,
             )
     except (OSError, RuntimeError, UnpicklingError) as error:  # absent or broken files, other shapes, pickled code
         raise WeightsError(f"{model_class.__name__} cannot be read from {source}: {_why(source, error)}") from error
