@@ -109,7 +109,7 @@ def test_the_last_word_of_a_group_counts(registry) -> None:
         ("train", "stage=null", r"add it with \+stage@stages\.main"),
         ("train", "stages=null", "stages cannot be null"),
         ("train", "encoder=null", "there is no encoder; choose one of"),
-        ("train", "stage@stages.main=null", "cannot be chosen here"),
+        ("train", "stage@stages.main=null", "there is no stage 'main'|cannot be chosen here"),
         ("train", "trainer=null", "trainer cannot be null"),
         ("evaluate", "experiment=null", "'experiment' cannot be chosen here; .* those of the run"),
         ("evaluate", "model=null", "'model' cannot be chosen here"),

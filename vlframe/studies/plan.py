@@ -15,7 +15,7 @@ from vlframe.studies.resolved import Planned
 from vlframe.studies.study import Study
 from vlframe.training.cost_report import as_configured
 from vlframe.training.data import steps_of
-from vlframe.training.prediction import predictions
+from vlframe.training.prediction import NotPredicted, StagePrediction, predictions
 
 if TYPE_CHECKING:
     from vlframe.config.schema import RunConfig
@@ -86,19 +86,22 @@ def _cell_plan(items: Sequence[Planned], standings: Sequence[str], registry: Reg
     except UserError as error:
         return CellPlan(label, axes, "does not fit", one_line(error))
     steps = {name: _steps(config, name, registry) for name in config.stages}
-    seconds, most = 0.0, 0
-    for name, found in stages.items():
+    predicted = {name: found for name, found in stages.items() if isinstance(found, StagePrediction)}
+    seconds, most = 0.0 if len(predicted) == len(stages) else float("nan"), 0
+    for name, found in predicted.items():
         asked = as_configured(config, found)
         step = device.seconds(found.flops[asked.recompute], config.trainer.precision)
         seconds += float("nan") if step is None or steps[name] is None else step * (steps[name] or 0)
         most = max(most, asked.peak)
     need = f"needs {gigabytes(most)}, {device.words} has {gigabytes(device.memory)}"
     held = need if most > device.memory else ""
+    unknown = [f"stage {name}: {found.why}" for name, found in stages.items() if isinstance(found, NotPredicted)]
+    why = held or "; ".join(["its cost is not predicted", *unknown] if unknown else [])
     return CellPlan(
-        label, axes, "does not fit" if held else "fits", held, tuple(item.digest for item in items),
+        label, axes, "does not fit" if held else "fits", why, tuple(item.digest for item in items),
         tokens=typical_tokens(composition.budget, "video", composition.budget.frames),
         parameters=sum(composition.parameters.values()),
-        trained=max((found.trained for found in stages.values()), default=0),
+        trained=max((found.trained for found in predicted.values()), default=0),
         steps=None if None in steps.values() else sum(count or 0 for count in steps.values()),
         bytes=most, seconds=None if seconds != seconds else seconds, runs=dict(Counter(standings)),
     )  # fmt: skip
