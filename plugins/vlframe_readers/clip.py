@@ -18,7 +18,7 @@ from vlframe import MediaError, VideoInfo
 from vlframe_readers.chunks import avi_chunks, is_unknown
 from vlframe_readers.clock import opening, shown, with_times
 from vlframe_readers.container import named, reading, video_stream
-from vlframe_readers.damage import whole
+from vlframe_readers.damage import repeats, whole
 from vlframe_readers.keyframes import is_clean
 from vlframe_readers.orientation import Orientation, orientation
 
@@ -82,6 +82,7 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
         last = packets.durations.get(times[-1], 0) if times else 0
         if not times:
             shown_at, last = _decoded_times(path, name)
+            last = max(last, packets.repeated_until - (shown_at[-1] or 0)) if packets.repeated_until else last
         if name == "avi":
             shown_at, last = _chunk_times(stream, packets, shown_at, path)
         with named(path):
@@ -189,6 +190,7 @@ class _Packets:
         self.numbers: list[int] = []  # of decoding
         self.durations: dict[int, int] = {}
         self.keys: list[int] = []
+        self.repeated_until = 0  # when the last packet ends that repeats a picture
         self.closed = True
         self.ordered = True  # no frame is shown before the first that can be decoded
 
@@ -232,7 +234,9 @@ def _scan(container: InputContainer, stream: VideoStream) -> tuple[_Packets, Vid
         packets.count += packet.dts is not None or packet.size > 0  # the last one only marks the end
         if packet.size:
             packets.add(packet, codec, extradata)
-        if first is None:
+        elif repeats(packet):
+            packets.repeated_until = (packet.pts or 0) + (packet.duration or 0)
+        if first is None and not repeats(packet):
             first = next(iter(packet.decode()), None)
     return packets, first, zero
 
