@@ -82,13 +82,14 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
         last = packets.durations.get(times[-1], 0) if times else 0
         if not times:
             shown_at, last = _decoded_times(path, name)
-            last = max(last, packets.repeated_until - (shown_at[-1] or 0)) if packets.repeated_until else last
+            if packets.repeated_until:
+                last = max(last, packets.repeated_until - (shown_at[-1] or 0))
         if name == "avi":
             shown_at, last = _chunk_times(stream, packets, shown_at, path)
         with named(path):
             turn = orientation(first)
         return Clip(
-            info=_info(container, stream, shown_at, last, first, turn, zero, path),
+            info=_info(container, stream, packets, shown_at, last, first, turn, zero, path),
             container=name,
             codec=codec,
             pixel_format=first.format.name,
@@ -105,6 +106,7 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
 def _info(
     container: InputContainer,
     stream: VideoStream,
+    packets: _Packets,
     shown_at: Sequence[int | None],
     last: int,
     first: VideoFrame,
@@ -127,7 +129,8 @@ def _info(
         width=first.height if turn.swapped else first.width,
         has_audio=bool(container.streams.audio),
     )
-    return with_times(info, shown([time * tick for time in known], last * tick, fps, tick, zero))
+    times = [time * tick for time in known]
+    return with_times(info, shown(times, last * tick, fps, tick, zero, held=packets.repeated_until > 0))
 
 
 def _decoded_times(path: Path, container_name: str) -> tuple[list[int | None], int]:

@@ -287,7 +287,7 @@ class StageModule(LightningModule):
         self.watch.settle()
         self.skipped.announce(self.steps_done)
         if self.finished:
-            self.unchanged.end(self.adamw.param_groups, self.steps_done, reached=self.idle.moved)
+            self.unchanged.end(self.adamw.param_groups, self.steps_done, self.idle.moved, self.stage.max_grad_norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.settle()  # so that no checkpoint contains weights from a failed step
