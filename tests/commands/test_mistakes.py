@@ -60,6 +60,9 @@ MISTAKES = [
     ([*QUICK, "stages.main.lr=fast"], ["stages.main.lr is 'fast'; it must be a number"]),
     (["plan", "trainer.progress=maybe"], ["trainer.progress is 'maybe'; it must be true or false"]),
     (["plan", "name=[a]"], ["name is ['a']; it must be one text, not a list"]),
+    (["plan", "seed=-1"], ["seed is -1; it must be at least 0 and below 9.22"]),
+    (["plan", f"seed={10**20}"], ["seed is 1e+20; it must be at least 0 and below"]),
+    ([*QUICK, "stages.main.llm.lora.dropout=1"], ["lora.dropout is 1; it must be at least 0 and below 1"]),
     (["plan", "name={a:1}"], ["it must be one text, not a mapping"]),
     (["plan", "media.frames=${nope}"], ["media.frames refers to ${nope}, and there is no key 'nope'"]),
     # files where names are expected

@@ -120,6 +120,34 @@ def test_families_that_cannot_are_refused(family: str, fields: dict[str, Any]) -
         check_abilities(resolve(None, {"model_type": family, **fields}, None), "eager")
 
 
+LARGE = [
+    ("gptj", True), ("codegen", True), ("deepseek_v3", True), ("olmoe", True), ("qwen3_moe", True),
+    ("mamba", True), ("mamba2", True), ("jamba", False), ("bamba", False),
+    ("granitemoehybrid", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "can"), LARGE)
+def test_families_are_tried_in_the_size_that_they_are_published_in(family: str, can: bool) -> None:
+    from vlframe_causal_lm.architecture import resolve
+    from vlframe_causal_lm.probe import what_fails
+
+    found = what_fails(resolve(None, {"model_type": family}, None), "eager")
+    assert found is not None and (found == "") == can, found
+
+
+def test_a_family_that_cannot_be_tried_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from vlframe_causal_lm import probe
+    from vlframe_causal_lm.architecture import resolve
+
+    monkeypatch.setattr(probe, "_TRIED", {})
+    monkeypatch.setattr(probe, "_small", lambda *config: 1 / 0)
+    assert probe.what_fails(resolve(None, {"model_type": "llama"}, None), "eager") is None
+    assert "no small copy of this llama model works (division by zero)" in caplog.text
+
+
 TINY_STATES = {"vocab_size": 704, "hidden_size": 48, "num_hidden_layers": 2}
 
 

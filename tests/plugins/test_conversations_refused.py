@@ -119,6 +119,7 @@ def test_broken_files_are_refused_at_once(tmp_path: Path, text: str, reason: str
 
 
 ROWS = json.dumps([{"id": "a"}])
+WIDE = ("utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be")
 
 
 @pytest.mark.parametrize(
@@ -128,10 +129,9 @@ ROWS = json.dumps([{"id": "a"}])
         (b"\x1aE\xdf\xa3", "is a Matroska or WebM file"), (b"\x89PNG\r\n\x1a\n", "is a PNG picture"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG picture"), (b"RIFF\0\0\0\0WAVE", "is an AVI or WAV file"),
         (b"PK\x03\x04", "is a zip archive"), (b"7z\xbc\xaf\x27\x1c", "is an archive"),
-        (b"\0" * 257 + b"ustar", "is a tar archive"), (b"\x93NUMPY", "is an array file"), (b"\x7fELF\0\1", "is binary"),
-        (b"\0\1\2\3", "is binary"), (ROWS.encode("utf-16"), "is UTF-16"), (ROWS.encode("utf-16-le"), "is UTF-16"),
-        (ROWS.encode("utf-16-be"), "is UTF-16"), (ROWS.encode("utf-32"), "is UTF-16 or UTF-32"),
-        (ROWS.encode("utf-32-be"), "is UTF-16 or UTF-32"),
+        (b"\0" * 257 + b"ustar", "is a tar archive"), (b"\x93NUMPY", "is an array file"),
+        (b"\x7fELF\0\1", "is a program"), (b"\0\1\2\3", "is binary"),
+        *((ROWS.encode(name), f"is {name.upper()} text.* iconv -f {name.upper()} ") for name in WIDE),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -264,6 +264,51 @@ def test_a_list_of_one_picture_is_a_clip_of_one_frame_and_of_an_animation_the_an
     for name in ("moves.gif", "a.mp4"):
         (sample,) = conversations(write(tmp_path, llava(video=[name])))
         assert sample.media == (Media("video", tmp_path / name),)
+
+
+def test_a_comma_behind_each_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(",\n".join([json.dumps(ROW)] * 3))
+    with pytest.raises(DataError, match=r"line 1: a comma follows the object; .* JSON Lines: one object on each line"):
+        conversations(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("name", ["contents", "dialog"])
+def test_one_row_with_its_turns_under_another_name_is_no_list_of_rows(tmp_path: Path, name: str) -> None:
+    row = {name: [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=f"either 'conversations' or 'messages', and this one has {name}"):
+        list(conversations(tmp_path / "rows.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("video", "hint"),
+    [
+        ({"file": "a.mp4"}, "None of them names the file: write its path in 'path'"),
+        ({"source": {"data": "AAAA"}, "start": 1}, "None of them names the file"),
+        ({"path": "a.mp4", "fps": 3}, "To read the file without them: ignore_fields="),
+    ],
+)
+@pytest.mark.parametrize("place", ["row", "part"])
+def test_a_field_that_may_be_the_file_itself_is_not_to_be_ignored(
+    tmp_path: Path, video: dict, hint: str, place: str
+) -> None:
+    if place == "row":
+        row = llava("<video>Q") | {"video": video}
+    else:
+        said = [{"type": "video", **video}, {"type": "text", "text": "Q"}]
+        row = {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": "A"}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=re.escape(hint)):
+        list(conversations(tmp_path / "rows.jsonl"))
+
+
+def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Editors call copies so; only ``~/`` is the home folder, also where there is none."""
+    monkeypatch.chdir(tmp_path)
+    for home in ("/nowhere", None):
+        monkeypatch.setenv("HOME", home) if home else monkeypatch.delenv("HOME")
+        Path("~rows.jsonl").write_text(json.dumps(ROW))
+        assert len(conversations(Path("~rows.jsonl"))) == 1
 
 
 def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlframe.errors import UserError, one_line
+from vlframe.paths import at_home
 
 if TYPE_CHECKING:
     from vlframe.machine.cpus import Cpus
@@ -172,7 +173,7 @@ def plugins(registry: Registry) -> Iterator[Finding]:
 def cache(environment: Mapping[str, str]) -> Finding:
     """Report vlframe's own cache, whose contents can be made again."""
     place = environment.get("VLFRAME_CACHE") or os.path.join(
-        environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlframe"
+        environment.get("XDG_CACHE_HOME") or at_home("~/.cache"), "vlframe"
     )
     if writable(Path(place)):
         return Finding("cache", place)
@@ -186,7 +187,7 @@ def cache(environment: Mapping[str, str]) -> Finding:
 def hub(environment: Mapping[str, str]) -> Finding:
     """Report where weights named by a hub id come from, and whether there is a login for gated ones."""
     home = environment.get("HF_HOME") or os.path.join(
-        environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface"
+        environment.get("XDG_CACHE_HOME") or at_home("~/.cache"), "huggingface"
     )
     place = environment.get("HF_HUB_CACHE") or os.path.join(home, "hub")
     offline = environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")

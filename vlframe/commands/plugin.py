@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.commands import OF_PLUGINS
 from vlframe.errors import ConfigError, did_you_mean
+from vlframe.paths import at_home
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
@@ -93,7 +94,7 @@ def _new(words: Words) -> int:
         raise ConfigError("folder= is empty; name the folder that is to be made, or leave it out")
     kind, name = words.plain
     registry, _ = opened(words.of_plugins)
-    starter, made = write_starter(kind, name, Path(folder).expanduser() if folder else None, registry)
+    starter, made = write_starter(kind, name, Path(at_home(folder)) if folder else None, registry)
     print(f"{made} has a {starter.kind} called {starter.name}, its preset, and its test. Next:\n")
     print(f"  pip install -e {made}\n  vlframe plugin check {starter.distribution}\n  python -m pytest {made}/tests")
     return 0

@@ -60,8 +60,8 @@ def _check_recognises(subject: Subject, fmt: Any) -> None:
         folder = Path(name)
         (folder / "empty").mkdir()
         (folder / "broken").mkdir()
-        (folder / "broken" / "config.json").write_text("{")
-        (folder / "words.txt").write_text("no checkpoint\n")
+        (folder / "broken" / "config.json").write_text("{", encoding="utf-8")
+        (folder / "words.txt").write_text("no checkpoint\n", encoding="utf-8")
         for strange in ("empty", "broken", "words.txt", "absent"):
             try:
                 with subject.doing(f"recognises() of {strange}, which is no checkpoint"):

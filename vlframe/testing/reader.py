@@ -175,7 +175,7 @@ def _check_sound(subject: Subject, reader: Any, path: Path) -> None:
 
 def _check_refusals(subject: Subject, reader: Any, silent: Path, folder: Path) -> None:
     text = folder / "text.mp4"
-    text.write_text("this is not a film\n" * 40)
+    text.write_text("this is not a film\n" * 40, encoding="utf-8")
     cut = folder / "cut.mp4"
     cut.write_bytes(silent.read_bytes()[:-400])
     damaged = folder / "damaged.mp4"
