@@ -13,14 +13,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
 import pluggy
 
-from vlframe import __version__ as vlframe_version
 from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
 from vlframe.contracts.modalities import Modality, add_modality, forget_modalities, forget_plugins_modalities
@@ -283,7 +282,7 @@ def _api(module: Any) -> int | None:
     if stated != hooks.API:
         way_out = "upgrade vlframe" if stated > hooks.API else "upgrade the plugin"
         raise PluginError(
-            f"it is written for version {stated} of the plugin API, and vlframe {vlframe_version} has version "
+            f"it is written for version {stated} of the plugin API, and vlframe {version('vlframe')} has version "
             f"{hooks.API}; {way_out}"
         )
     return stated
