@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _DOOR = {
+    "API": "registry.hooks",
     "Command": "registry.hooks",
     "Component": "registry.hooks",
     "hookimpl": "registry.hooks",
@@ -67,6 +68,8 @@ _DOOR = {
     "WeightsError": "errors",
     "PLACEHOLDERS": "contracts.modalities",
     "did_you_mean": "errors",
+    "named_line": "errors",
+    "one_line": "errors",
     "some_of": "errors",
     "Entry": "contracts.sample",
     "Media": "contracts.sample",
@@ -91,6 +94,9 @@ _DOOR = {
     "row_text": "data.row_files",
     "rows_of_csv": "data.row_files",
     "rows_of_json": "data.row_files",
+    "MEDIUM": "data.transformers4",
+    "TextParts": "data.transformers4",
+    "check_media": "data.transformers4",
     "transformers4_tokenizer": "data.transformers4",
     "address_hint": "paths",
     "at_home": "paths",
@@ -110,6 +116,7 @@ _DOOR = {
     "Interleaved": "weights.fusions",
     "TensorLayers": "weights.layers",
     "NameTable": "weights.names",
+    "query_path": "weights.query_path",
     "adapter_settings": "weights.peft_files",
     "is_matrix": "weights.peft_files",
     "read_adapter": "weights.peft_files",
@@ -138,6 +145,7 @@ _DOOR = {
     "Objective": "contracts.objective",
     "VideoLLM": "model.video_llm",
     "gathered": "distributed.gather",
+    "rows_before": "distributed.gather",
     "of_all_ranks": "distributed.ranks",
     "PixelFrontEnd": "contracts.front_ends",
     "PixelLayout": "contracts.grids",

@@ -143,18 +143,24 @@ def _unable(twin: Any) -> str:
     """Describe the first thing that this model cannot do in one sentence; "" if it can do all."""
     ids_BS = torch.randint(3, twin.get_input_embeddings().weight.shape[0], (2, LENGTH))
     embeds_BSE = twin.get_input_embeddings()(ids_BS)
-    for step in (_hidden, _output, _padding, _generation):
+    steps = {
+        "the forward pass from embeddings": _hidden,
+        "the output layer": _output,
+        "padding on either side": _padding,
+        "generation from embeddings": _generation,
+    }
+    for what, step in steps.items():
         try:
             wrong = step(twin, ids_BS, embeds_BSE)
         except Exception as error:  # each architecture fails in its own way
-            wrong = f"{step.__doc__} fails ({first_line(error)})"
+            wrong = f"{what} fails ({first_line(error)})"
         if wrong:
             return f"{wrong}; {ADVICE}"
     return ""
 
 
 def _hidden(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """the forward pass from embeddings"""
+    """Describe how hidden states from embeddings differ from those from tokens; "" = they do not."""
     expected = body(twin)(ids_BS, use_cache=False).last_hidden_state
     found = hidden_states(twin, embeds_BSE, padded_layout(torch.ones_like(ids_BS)))
     return (
@@ -163,7 +169,7 @@ def _hidden(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
 
 
 def _output(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """the output layer"""
+    """Describe how logits by only the output layer differ from the model's own; "" = they do not."""
     hidden = hidden_states(twin, embeds_BSE, padded_layout(torch.ones_like(ids_BS)))
     same = torch.allclose(
         twin.get_output_embeddings()(hidden), twin(ids_BS, use_cache=False).logits, rtol=RTOL, atol=ATOL
@@ -172,7 +178,7 @@ def _output(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
 
 
 def _padding(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """padding on either side"""
+    """Describe how padding changes what a conversation gives; "" = it does not."""
     expected = hidden_states(twin, embeds_BSE[1:, PADDING:], padded_layout(torch.ones_like(ids_BS[1:, PADDING:])))
     for side in ("left", "right"):
         mask_BS = torch.ones_like(ids_BS)
@@ -188,7 +194,7 @@ def _padding(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
 
 
 def _generation(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """generation from embeddings"""
+    """Describe how generation from embeddings differs from the forward pass; "" = it does not."""
     settings = GenerationConfig(do_sample=False, max_new_tokens=NEW, pad_token_id=0, eos_token_id=None)
     mask_BS = torch.ones_like(ids_BS)
     mask_BS[1, :PADDING] = 0

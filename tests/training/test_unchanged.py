@@ -57,6 +57,21 @@ def test_a_run_that_moved_before_it_was_stopped_has_learned(tmp_path: Path) -> N
     assert SAID not in folder.log.read_text() and "llm" not in json.loads(folder.outcome.read_text())["why"]
 
 
+def test_what_a_finished_stage_left_is_not_forgotten_by_a_resumed_run(tmp_path: Path) -> None:
+    """Its end is known from its checkpoint, in a process that does not run it again."""
+    more = ["+stage@stages.second=tune", "stages.second.steps=3", "stages.second.batch_size=2"]
+    still = ["stages.main.llm.train=full", "stages.main.weight_decay=0", "stages.main.lr=1e-30"]
+    folder = run(tmp_path, *still, *more, stop=Stop(step=4))
+    assert folder.log.read_text().count(SAID) == 1 and json.loads(folder.outcome.read_text())["state"] == "stopped"
+    registry = open_registry()
+    for _ in range(2):  # the second time, nothing is left to train
+        train(compose("train", [f"resume={folder.path}"], registry), registry)
+        said = json.loads(folder.outcome.read_text())
+        assert said["state"] == "done" and "stage main changed no weight of" in said["why"] and "llm" in said["why"]
+        assert "stage second changed" not in said["why"] or "llm" not in said["why"].split("stage second")[1]
+    assert folder.log.read_text().count(SAID) == 1
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_one_bit_of_one_element_is_seen(kind: torch.dtype) -> None:
     """And two that would cancel in a sum."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlframe.errors import UserError
+from vlframe.errors import UserError, one_line
 from vlframe.paths import at_home
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def examine() -> Iterator[Finding]:
 
 
 def versions() -> Finding:
-    told = [f"Python {platform.python_version()}"]
+    told = [f"Python {sys.version.split()[0]}"]
     for name in PACKAGES:
         try:
             told.append(f"{name} {version(name)}")
@@ -155,7 +154,7 @@ def readers(registry: Registry) -> Iterator[Finding]:
         try:
             registry.build("reader", {"name": name})
         except (UserError, ImportError, OSError) as error:
-            broken[name] = " ".join(str(error).split())
+            broken[name] = one_line(error)
     good = [name for name in names if name not in broken]
     for name, reason in broken.items():
         yield Finding("readers", f"{name} does not work: {reason}", "" if not good else f"say reader={good[0]}")

@@ -254,7 +254,7 @@ def no_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
         return ""
     what = f"only {end.words!r}" if end.words else "no end of turn"
     return (
-        f"the chat template of {template.name!r} writes {what} behind an answer, so training does not teach "
+        f"the chat template of {template.name!r} writes {what} after an answer, so training does not teach "
         "the language model to stop: answers end only at tokens that it ends at already, at stop strings, or at "
         "max_new_tokens; name a template that writes one (llm.chat_template)"
     )

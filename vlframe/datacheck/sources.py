@@ -12,7 +12,7 @@ from vlframe.config.fields import MISSING, missing_keys
 from vlframe.contracts.sample import Entry, Problem
 from vlframe.data.opened import moved_sample, open_samples, passed
 from vlframe.data.phrasing import phrased
-from vlframe.errors import ConfigError, DataError, UserError
+from vlframe.errors import ConfigError, DataError, UserError, named_line
 from vlframe.paths import at_home
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _one_by_one(dataset: Any, name: str) -> Iterator[Entry]:
         except UserError as error:
             yield Entry(where, problems=(Problem("row", str(error)),))
         except Exception as error:  # third-party code; go on with the other samples
-            yield Entry(where, problems=(Problem("row", f"{type(error).__name__}: {error}"),))
+            yield Entry(where, problems=(Problem("row", named_line(error)),))
 
 
 def _benchmark(called: str, chosen: Mapping[str, Any], config: RunConfig, registry: Registry) -> Source:

@@ -185,7 +185,7 @@ def _check_alone(path: Path, image: Image) -> None:
     known, at = more
     if known.name in MOVING_NAMES or (known.library == "ffmpeg" and _moving_count(image) > 1):
         raise MediaError(
-            f"{path}: it is several files written one after the other (behind the {image.format} another begins at "
+            f"{path}: it is several files written one after the other (after the {image.format} another begins at "
             f"byte {at:,}: {known.name}), and only the first would be seen; save each in a file of its own"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ def is_here(source: str) -> bool:
 
     cached = Path(HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
     return Path(at_home(source)).exists() or cached.is_dir()
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Let nothing inside be looked up at the hub: what is not on this machine fails at once, as offline."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def is_path(source: str) -> bool:

@@ -42,6 +42,7 @@ class Checkpoint:
     step: int  # optimizer steps of the stage
     finished: bool  # the stage is over
     seconds: float  # of training of the stage, over all resumptions
+    unchanged: Sequence[str] = ()  # parts that a finished stage left as they were; not in older checkpoints
 
 
 def checkpoints(folder: RunFolder) -> list[Checkpoint]:

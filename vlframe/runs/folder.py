@@ -79,7 +79,8 @@ class RunFolder:
         if not folder.config.is_file():
             newest = max(folder.path.glob("[!.]*/config.yaml"), default=None) if str(path) else None
             hint = f"its newest is {newest.parent}" if newest else "runs are in runs/<experiment>/<id>"
-            raise ConfigError(f"{str(path)!r} is no run folder: it has no config.yaml; {hint}")
+            lacks = "it has no config.yaml" if folder.path.is_dir() else f"there is no such folder in {Path.cwd()}"
+            raise ConfigError(f"{str(path)!r} is no run folder: {lacks}; {hint}")
         return folder
 
     def read_config(self) -> RunConfig:

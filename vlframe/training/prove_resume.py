@@ -55,6 +55,10 @@ def _shortened(config: RunConfig, steps: int, cut: float) -> RunConfig:
     count = len(config.stages)
     if not count:
         raise ConfigError("the run has no stages; choose an experiment (experiment=quickstart)")
+    if steps < count:
+        raise ConfigError(
+            f"steps is {steps}, to be shared among {count} stages ({', '.join(config.stages)}); give more"
+        )
     stages = {
         name: replace(stage, steps=steps // count + (number < steps % count), epochs=None)
         for number, (name, stage) in enumerate(config.stages.items())

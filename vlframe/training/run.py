@@ -202,7 +202,7 @@ class Run:
         self.quarantine = QuarantineLog(folder.quarantine, loggers.unlogged)
         self.notes = SamplerNotes()
         found = checkpoints(folder)
-        self.ends = {item.stage_number: item.step for item in found if item.finished}
+        self.ends = {item.stage_number: item for item in found if item.finished}
         self.resumed: Checkpoint | None = found[-1] if found else None
         if self.resumed is not None:
             restore(pipeline, self.resumed)
@@ -290,8 +290,7 @@ class Run:
         )
         self.modules.append(module)
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
-            module.steps_done = self.ends.get(number, data.steps)
-            module.standing.ended = module.steps_done < data.steps
+            module.take_end(self.ends.get(number))
             return module
         # New adapters depend only on the seed, whatever was drawn before: one process and several begin with the same.
         with torch.random.fork_rng(devices=()):
