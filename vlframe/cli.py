@@ -12,7 +12,7 @@ from importlib import import_module
 from itertools import takewhile
 
 from vlframe.commands import MODULES, OF_PLUGINS
-from vlframe.errors import UserError
+from vlframe.errors import ConfigError, UserError
 from vlframe.paths import word_at_home
 
 PIPE_CLOSED = 141  # as a shell reports a process that SIGPIPE ended
@@ -79,12 +79,21 @@ def _run(words: list[str]) -> int:
 
         print(f"vlframe {__version__}")
         return 0
+    _check_folder()
     name, rest = words[0], words[1:]
     if name in COMMANDS:
         return COMMANDS[name](rest)
     from vlframe.commands.of_plugins import run_plugin_command
 
     return run_plugin_command(name, rest)
+
+
+def _check_folder() -> None:
+    """Raise ConfigError where the current folder is gone, which every relative path begins at."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the current folder has been removed; change to one that exists (cd ~)") from error
 
 
 def usage(of_plugins: Sequence[str] = ()) -> str:

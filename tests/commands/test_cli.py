@@ -1,6 +1,7 @@
 """The command line as a process: what it prints, what it exits with, what it does not import."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -151,3 +152,17 @@ def test_commands_read_what_is_at_home(tmp_path: Path) -> None:
         assert done.returncode == 0, (words, done.stdout, done.stderr)
     done = vlframe("compare", "~/no runs")
     assert os.path.expanduser("~/no runs") in done.stderr and done.returncode == 2
+
+
+def test_a_folder_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    from vlframe.cli import main
+
+    assert main(["plan", "media.frames=4"]) == 2
+    assert capsys.readouterr().err == "vlframe: the current folder has been removed; change to one that exists (cd ~)\n"
+    assert main(["--version"]) == 0

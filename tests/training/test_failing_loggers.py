@@ -42,6 +42,29 @@ def test_one_that_cannot_be_built_is_one_sentence_and_leaves_no_folder(tmp_path:
         assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("kind", ["ModelCheckpoint", "RichProgressBar", "TQDMProgressBar", "OnExceptionCheckpoint"])
+def test_callbacks_for_what_a_run_does_itself_are_refused_before_it(tmp_path: Path, kind: str) -> None:
+    named = f"+callbacks.mine._target_=lightning.pytorch.callbacks.{kind}"
+    with pytest.raises(
+        ConfigError, match=rf"mine: {kind} does what a run does itself, by trainer\.\w+ and trainer\.\w+;"
+    ):
+        run(tmp_path, named)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_mode_that_wandb_does_not_know_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    def refuse(**how: Any) -> None:
+        raise ValueError("1 validation error for Settings\nmode\n  Input should be 'online'")
+
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    monkeypatch.setattr(wandb, "login", refuse)
+    with pytest.raises(ConfigError, match=r"refuses its settings \(1 validation error for Settings mode .*WANDB_"):
+        run(tmp_path, "logger=wandb")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_one_that_cannot_begin_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the logger Failing cannot begin: Mute; leave it out"):
         run(tmp_path, *failing("log_hyperparams", "mute"))

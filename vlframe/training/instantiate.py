@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
 from vlframe.config.fields import is_component
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
 
 PLACES = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks")
+OWN_BAR = "trainer.progress and trainer.log_every"
 EXTRAS = {"WandbLogger": "wandb", "TensorBoardLogger": "tensorboard", "MLFlowLogger": "mlflow"}  # of vlframe
 
 
@@ -59,6 +61,7 @@ def component_class(kind: str, item: Mapping[str, Any], registry: Registry) -> t
             f"{kind} {row.component.name!r} of plugin {row.plugin.name}: {row.component.path} is no "
             f"lightning.pytorch {base.__name__}, and what Lightning calls has to be one"
         )
+    _refuse_own_work(row.component.name, found)
     return found
 
 
@@ -72,6 +75,7 @@ def instantiate(configs: Any, more: Mapping[str, Any] | None = None) -> list[Any
     for name, item in configs.items():
         values = dict(item)
         kind = class_of(name, str(values.pop("_target_", "")))
+        _refuse_own_work(name, kind)
         _refuse_names_inside(name, values)
         taken = inspect.signature(kind).parameters
         try:
@@ -100,6 +104,15 @@ def class_of(name: str, target: str) -> type:
         f"{name} has the _target_ {target!r}; only the classes of {' and '.join(PLACES)} can be named there, like "
         f"{PLACES[1]}.LearningRateMonitor"
     )
+
+
+def _refuse_own_work(name: str, kind: type) -> None:
+    """Refuse callbacks for what vlframe itself does: Lightning would only refuse them when the run has begun."""
+    for base, keys in ((Checkpoint, "trainer.keep_checkpoints and trainer.keep_best"), (ProgressBar, OWN_BAR)):
+        if issubclass(kind, base):
+            raise ConfigError(
+                f"{name}: {kind.__name__} does what a run does itself, by {keys}; leave it out and set these"
+            )
 
 
 def _refuse_names_inside(name: str, value: Any) -> None:
