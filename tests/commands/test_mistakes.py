@@ -25,7 +25,7 @@ MISTAKES = [
     (["train", "+foo=1"], ["no key 'foo'", "connector"]),
     ([*QUICK, "lr=1e-4"], ["no key 'lr'. Did you mean ", "stages.main.lr", " or stages.motion."]),
     ([*QUICK, "trainer.batch_size=4"], ["no key 'trainer.batch_size'. Did you mean ", "stages.main.batch_size"]),
-    ([*QUICK, "frames=4"], ["no key 'frames'. Did you mean media.frames"]),
+    ([*QUICK, "frames=4"], ["no key 'frames'. Did you mean ", "media.frames"]),
     ([*QUICK, "clip=1"], ["no key 'clip'. Did you mean stages.m", ".max_grad_norm"]),
     (["plan", "clip=a.mp4"], ["no key 'clip'; the config has audio_connector"]),
     ([*QUICK, "stage@stages.more=tune"], ["no stage 'more'", "+stage@stages.more=everything stages.more.steps="]),
