@@ -267,3 +267,14 @@ def test_a_run_without_its_key_is_told_it(here: Path, capsys: pytest.CaptureFixt
     (here / "some").mkdir()
     (here / "some" / "config.yaml").write_text("seed: 1")
     assert "a run is named by a key, like run=some" in refused(capsys, "evaluate", "some")
+
+
+def test_predict_looks_for_its_files_before_it_reads_weights(
+    here: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "some").mkdir()
+    (here / "some" / "config.yaml").write_text("seed: 1")
+    monkeypatch.setattr("vlframe.inference.pipeline.load_run", lambda *_: pytest.fail("weights were read"))
+    for prompt in ("prompt=what?", "prompt='<video> what?'"):
+        words = ["predict", "run=some", prompt, "media=nowhere.mp4"]
+        assert "nowhere.mp4: there is no such file" in refused(capsys, *words)
