@@ -32,6 +32,9 @@ CONNECTOR = {
     "opt_proj.{w}": "projection.{w}",
 }
 
+# What BERT, which the first stage begins with, has beside the Q-Former.
+NOT_BEGUN_WITH = ("bert.embeddings.token_type_embeddings", "bert.pooler.dense", "cls.seq_relationship")
+
 
 def names(depth: int | None = None) -> TensorNames:
     """Return the table. ``depth``: blocks of the composition's ViT; the released file has one more."""
@@ -48,7 +51,11 @@ def names(depth: int | None = None) -> TensorNames:
             Repeated("Qformer.cls.predictions.decoder.bias", BIAS),
             Repeated("opt_model.lm_head.weight", "opt_model.model.decoder.embed_tokens.weight"),
         ),
-        unused=(*(f"visual_encoder.{name}.{{rest:path}}" for name in ("norm", "fc_norm", "head")), *beyond),
+        unused=(
+            *(f"visual_encoder.{name}.{{rest:path}}" for name in ("norm", "fc_norm", "head")),
+            *(f"Qformer.{name}.{{w}}" for name in NOT_BEGUN_WITH),
+            *beyond,
+        ),
         buffers=("Qformer.bert.embeddings.position_ids",),
         wrappers=("module.",),
     )

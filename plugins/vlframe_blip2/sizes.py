@@ -79,6 +79,12 @@ def connector(tensors: Tensors, number: int) -> dict[str, Any]:
     }
 
 
+def tokenizer_of(bert: Path) -> dict[str, Any]:
+    """Return the connector's tokenizer: BERT's own, if its folder has one."""
+    here = any((bert / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    return {"tokenizer": str(bert.resolve())} if here else {}
+
+
 def _numbered(tensors: Tensors, prefix: str) -> set[int]:
     """Return the numbers that follow a prefix."""
     return {int(name.removeprefix(prefix).split(".")[0]) for name in tensors if name.startswith(prefix)}

@@ -11,7 +11,16 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vlframe import PLACEHOLDERS, DataError, TokenizedSample, asked_turns, split_tags, transformers4_tokenizer
+from vlframe import (
+    MEDIUM,
+    PLACEHOLDERS,
+    DataError,
+    TokenizedSample,
+    asked_turns,
+    check_media,
+    split_tags,
+    transformers4_tokenizer,
+)
 from vlframe_mplug_owl.settings import ProcessorParams
 
 if TYPE_CHECKING:
@@ -19,7 +28,6 @@ if TYPE_CHECKING:
 
     from vlframe import Media, MediaSource, Sample, Timeline, TokenBudget, Turn
 
-MEDIUM = "\ue000"  # stands for a medium while a conversation is text; a private character that no text contains
 HUMAN, ANSWER = "Human: ", "AI: "
 BORDERS = re.compile(f"({re.escape(MEDIUM)}|{ANSWER}|\n{HUMAN})")  # as the official training splits a conversation
 
@@ -90,6 +98,7 @@ def tokens(text: str, kinds: Sequence[str], tokenizer: Any, *, training: bool) -
 
     Each piece between borders is tokenised separately; in a question only media are borders.
     """
+    check_media(text, kinds)
     fast, media = transformers4_tokenizer(tokenizer), iter(kinds)
     ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     learnt = [False] * len(ids)

@@ -125,7 +125,8 @@ class Alignment:
         if not self.weights["captioning"]:
             return None
         written_BI = ids_BI.clone()
-        written_BI[:, :1] = connector.beginning
+        if not written_BI.is_meta:  # where only the cost is wanted, there may be no vocabulary
+            written_BI[:, :1] = connector.beginning
         return written_BI
 
     def _pairs(self, model: VideoLLM, batch: Batch) -> Pairs:
@@ -151,7 +152,7 @@ class Alignment:
             seen_BK,
             F.pad(ids_BI, (0, max(tokens) - ids_BI.shape[1]), value=PAD),
             rows,
-            sum(rows[: _rank_of(rows)]),
+            vlframe.rows_before(rows),
         )
 
     def _similarities(self, media_BQP: Tensor, text_BP: Tensor, pairs: Pairs, connector: Any) -> tuple[Tensor, Tensor]:
@@ -207,10 +208,6 @@ def _cross_entropy(logits_XV: Tensor, targets_X: Tensor, smoothing: float) -> Te
 
 def _learning(values: Sequence[Tensor]) -> list[bool]:
     return [item.requires_grad for item in values]
-
-
-def _rank_of(rows: Sequence[int]) -> int:
-    return torch.distributed.get_rank() if len(rows) > 1 else 0
 
 
 def _check(settings: Alignment) -> None:

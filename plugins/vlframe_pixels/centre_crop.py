@@ -1,14 +1,16 @@
 """Crop the centre of frames as torchvision does. T frames, C colours, Y X pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from vlframe import ConfigError, PixelLayout, SquarePixels
+from vlframe import Comparison, ConfigError, PixelLayout, SquarePixels
 from vlframe_pixels.random_crop import cut_of
+from vlframe_pixels.replay import compared, own_front_end
 
 
 class CentreCrop:
@@ -43,6 +45,19 @@ class CentreCrop:
             _colours("training_mean", training_mean, own.mean),
             _colours("training_std", training_std, own.std),
         )
+
+    @staticmethod
+    def verify(recording: Path) -> Iterator[Comparison]:
+        """Compare VideoChat's frames, whose colours lie one after the other (video_transformers.py)."""
+        own = own_front_end(recording)
+        if own is None:
+            return
+        ours = CentreCrop(own=own, training_mean=None, training_std=None, training_area=None, mirror=0.0)
+
+        def made(frames_TYXC: Tensor) -> Tensor:
+            return ours.normalise(ours.prepare(frames_TYXC.numpy())).flatten(0, 1)
+
+        yield from compared(recording, "videochat_eval", made)
 
     def layout(self, height: int, width: int, frames: int = 1) -> PixelLayout:
         return self.own.layout(height, width, frames)

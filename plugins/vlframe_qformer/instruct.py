@@ -100,7 +100,7 @@ class QFormerInstruct(nn.Module):
         mask = None
         if instruction_BI is not None and self.instruction is not None and self.instruction.pads:
             seen_BQ = torch.ones(queries_BQJ.shape[:2], dtype=torch.long, device=instruction_BI.device)
-            mask = torch.cat([seen_BQ, (instruction_BI != PAD).long()], 1)
+            mask = seen_by_all(torch.cat([seen_BQ, (instruction_BI != PAD).long()], 1))
         found: Tensor = self.qformer(
             input_ids=instruction_BI,
             attention_mask=mask,
@@ -150,27 +150,36 @@ class QFormerInstruct(nn.Module):
 
     def read(self, ids_BI: Tensor) -> Tensor:
         """Return ``text_BP`` of captions alone."""
-        found_BIJ = self.qformer(input_ids=ids_BI, attention_mask=(ids_BI != PAD).long()).last_hidden_state
+        found_BIJ = self.qformer(input_ids=ids_BI, attention_mask=seen_by_all(ids_BI != PAD)).last_hidden_state
         return self._heads.text(found_BIJ)
 
     def match(self, keys_BKD: Tensor, seen_BK: Tensor, ids_BI: Tensor) -> Tensor:
         """Return ``logits_B2``; queries and caption see each other."""
         queries = self.query_tokens.shape[1]
         seen_BQ = seen_BK.new_ones(len(ids_BI), queries)
-        mask = torch.cat([seen_BQ, ids_BI != PAD], 1).long()
+        mask = seen_by_all(torch.cat([seen_BQ, ids_BI != PAD], 1))
         found_BNJ = self.run(keys_BKD, seen_BK, ids_BI, mask)
         return self._heads.pair(found_BNJ[:, :queries], found_BNJ[:, queries:])
 
     def run(self, keys_BKD: Tensor, seen_BK: Tensor, ids_BI: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Return what the Q-Former gives of the original queries, then of the words."""
+        """Return what the Q-Former gives of the original queries, then of the words. ``mask``: who sees whom among
+        these, ``seen_by_all`` or ``written_after``; None: everybody.
+        """
         found: Tensor = self.qformer(
             input_ids=ids_BI,
             attention_mask=mask,
             query_embeds=self.query_tokens.expand(len(keys_BKD), -1, -1),
             encoder_hidden_states=keys_BKD,
-            encoder_attention_mask=seen_BK.long(),
+            encoder_attention_mask=seen_by_all(seen_BK),
         ).last_hidden_state
         return found
+
+
+def seen_by_all(there_BN: Tensor) -> Tensor:
+    """Return who sees whom, ``mask_B11N``: everybody those that are there. The library would ask a mask of two
+    dimensions whether all are, in each pass, for which the host waits, and of which a plan has no values.
+    """
+    return there_BN.bool()[:, None, None]
 
 
 def written_after(queries: int, ids_BI: Tensor) -> Tensor:
@@ -192,7 +201,7 @@ def _extra(queries: int, width: int) -> nn.Parameter | None:
 
 
 def check_captions(caption_tokens: int, positions: int) -> None:
-    """ConfigError for captions that are too short to be learnt from, or longer than there are positions."""
+    """Raise ConfigError for captions that are too short to be learnt from, or longer than there are positions."""
     if not 3 <= caption_tokens <= positions:
         raise vlframe.ConfigError(
             f"connector.caption_tokens={caption_tokens} is not possible; it is at least 3, and at most "
@@ -248,7 +257,7 @@ class DropPath(nn.Module):
 
 
 def add_drop_path(qformer: nn.Module, share: float) -> None:
-    """After the dropout of every branch of every layer, from none in the first to ``share`` in the last."""
+    """Add drop path after the dropout of every branch of every layer, none in the first, ``share`` in the last."""
     layers = list(qformer.encoder.layer)  # type: ignore[union-attr, arg-type]
     for number, layer in enumerate(layers):
         rate = share * number / max(1, len(layers) - 1)
@@ -258,7 +267,7 @@ def add_drop_path(qformer: nn.Module, share: float) -> None:
 
 
 def check_instruction(*, longest: int, positions: int, pad_to: int, side: str, drop_path: float) -> None:
-    """ConfigError for lengths that do not fit, and for words there are none of."""
+    """Raise ConfigError for lengths that do not fit, and for words of which there are none."""
     if not 2 <= longest <= positions or not 0 <= pad_to <= positions:
         raise vlframe.ConfigError(
             f"connector.longest={longest} and pad_to={pad_to} are lengths of instructions, for which the connector has "

@@ -6,16 +6,14 @@ models/videochat_pt.py and prompts/ (captions).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vlframe import PLACEHOLDERS, transformers4_tokenizer
+from vlframe import MEDIUM, TextParts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MEDIUM = "\ue000"  # stands for a medium while a conversation is text; no text contains it
 MARK = "###"
 HUMAN, ASSISTANT = f"{MARK}Human:", f"{MARK}Assistant:"
 CAPTION_PROMPTS = {  # prompts/concise_description.txt, prompts/concise_image_description.txt
@@ -107,14 +105,11 @@ def caption_question(kind: str, prompt: str) -> str:
 
 
 class Tokeniser:
-    """Tokenises text piece by piece between media and special tokens, as the slow tokenizer of transformers 4.28."""
+    """Tokenises pieces of text, as the slow tokenizer of transformers 4.28."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-        self.fast = transformers4_tokenizer(tokenizer)
-        special = sorted([MEDIUM, *tokenizer.all_special_tokens], key=len, reverse=True)
-        self.border = re.compile("(" + "|".join(map(re.escape, special)) + ")")
-        self.start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.text = TextParts(tokenizer)
+        self.start = self.text.start
 
     def tokens(self, pieces: Sequence[Piece], kinds: Sequence[str], *, start: bool = True) -> Tokens:
         """Return token ids, with a placeholder for each medium and preceded by BOS if ``start``, and which are learnt:
@@ -122,21 +117,12 @@ class Tokeniser:
         """
         text = "".join(piece.text for piece in pieces)
         learnt = b"".join(bytes([piece.learnt]) * len(piece.text) for piece in pieces)
-        media, ids = iter(kinds), list(self.start) if start else []
-        supervised, at = [False] * len(ids), 0
-        for number, part in enumerate(self.border.split(text)):  # text, special, text, ..., text
-            if part == MEDIUM:
-                ids.append(PLACEHOLDERS[next(media)])
-                supervised.append(False)
-            elif number % 2:
-                ids.append(int(self.tokenizer.convert_tokens_to_ids(part)))  # type: ignore[arg-type]
-                supervised.append(bool(learnt[at]))
-            elif part:
-                found = self.fast.encode(part, add_special_tokens=False)
-                ids += found.ids
-                for first, after in found.offsets:
-                    # A space that a tokenizer trims from its offsets leaves an empty span after it.
-                    begin = first if after > first else max(first - 1, 0)
-                    supervised.append(1 in learnt[at + begin : at + after])
-            at += len(part)
+        ids = list(self.start) if start else []
+        supervised = [False] * len(ids)
+        for part in self.text.parts(text, kinds):
+            ids += part.ids
+            for first, after in part.spans:
+                # A space that a tokenizer trims from its offsets leaves an empty span after it.
+                begin = first if after > first else max(first - 1, part.at)
+                supervised.append(not part.is_medium and 1 in learnt[begin:after])
         return ids, supervised

@@ -1,9 +1,10 @@
 """VideoChat2's checkpoints into our parts, and back.
 
-``umt_l16_qformer.pth`` is what the first stage trains. The later ones save what they train (encoder, Q-Former,
-projection, and low-rank adapters of the language model from the third on) and every buffer, under the key ``model``;
-the language model itself stays in its own folder. Stage 2 has no instruction, so what reads one is in the first file
-alone. Files are read in the order of ``Format.sources``.
+``umt_l16_qformer.pth`` is what the first stage trains. That stage begins with BERT, whose folder is then the source,
+and UMT's own file. The later ones save what they train (encoder, Q-Former, projection, and low-rank adapters of the
+language model from the third on) and every buffer, under the key ``model``; the language model itself stays in its own
+folder. Stage 2 has no instruction, so what reads one is in the first file alone. Files are read in the order of
+``Format.sources``.
 """
 
 from __future__ import annotations
@@ -32,16 +33,15 @@ from vlframe import (
     read_tensors,
     write_tensors,
 )
-from vlframe_videochat2 import replay, sizes
+from vlframe_videochat2 import begin, replay, sizes
 from vlframe_videochat2.names import family_of, names, names_of
 
 SYSTEM = "VideoChat2"
 FILE = re.compile(r"videochat2.*|umt_l16_qformer.*", re.IGNORECASE)
 HD = re.compile(r"(?:^|[-_])hd(?:[-_]|$)", re.IGNORECASE)
-INSIDE = ("model", "module")  # keys of the official training, without and with DeepSpeed
+INSIDE = begin.INSIDE  # keys of the official training, without and with DeepSpeed
 FIRST = "umt_l16_qformer.pth"  # what the first stage trains; flat
 TRAINED, LANGUAGE, SIZES = "videochat2.pth", "language_model", "sizes.json"
-EXTRA_QUERIES = 64
 NEEDED = (
     "vision_encoder.encoder.patch_embed.proj.weight", "query_tokens", "qformer.bert.embeddings.word_embeddings.weight",
 )  # fmt: skip
@@ -52,14 +52,16 @@ class Format:
 
     sources = {  # noqa: RUF012
         "sizes": "what does not show in the tensors, for a model of other sizes than the released ones: a JSON file",
+        "umt": "l16_25m.pth, UMT-L/16 of its own pretraining, which the first stage begins with",
         "vit_qformer": "umt_l16_qformer.pth",
         "base": "the folder of the language model",
         "stage2": "videochat2_…_stage2.pth, under a file of a later stage that does not hold everything",
-        "source": "a file of stage 2, 3 or 4; or umt_l16_qformer.pth, which stage 2 begins with",
+        "source": "a file of stage 2, 3 or 4; or umt_l16_qformer.pth, which stage 2 begins with; or the folder of "
+        "bert-base-uncased, which the first stage begins with",
     }
 
     def recognises(self, source: Path) -> bool:
-        """A recording says which system it is of, and a file shows by its name."""
+        """Return whether a recording names this system, or a file is named like its checkpoints."""
         if source.suffix == ".safetensors" and source.with_suffix(".json").is_file():
             return str(read_json(source.with_suffix(".json")).get("system", "")).startswith(SYSTEM)
         return source.suffix in (".pth", ".bin") and FILE.fullmatch(source.stem) is not None
@@ -73,30 +75,23 @@ class Format:
         if base is None or not (base / "config.json").is_file():
             raise WeightsError(f"{source.name} has no language model; give sources.base=<the folder of one, with "
                                "config.json>")  # fmt: skip
-        language = read_json(base / "config.json")
-        family = family_of(str(language.get("model_type")))
-        table = NameTable(names(family))
-        layers, written = TensorLayers(table), list[str]()
-        for role in ("vit_qformer", "stage2", "source"):
-            if role in sources:
-                tensors = read_tensors(_existing(role, sources[role]), INSIDE)
-                _check_family(tensors, family, sources[role])
-                layers.add(f"{role}:{sources[role].name}", tensors)
-                written = list(tensors)
-        absent = [name for name in NEEDED if name not in layers.tensors]
-        if absent:
-            raise WeightsError(f"{source.name} does not hold {', '.join(absent)}; give sources.vit_qformer="
-                               "<umt_l16_qformer.pth>, which a file of stage 2 lies over")  # fmt: skip
-        record: dict[str, Any] = {"file": source.name, "inside": _inside(source), "names": written}
-        if f"{family}_proj.weight" not in layers.tensors:
-            layers.add("drawn", begun(layers, family, int(language["hidden_size"])))
-            record = {"form": "begun"}
-        number = sizes.numbers(read_json(sources["sizes"]) if "sizes" in sources else {})
+        language, number = read_json(base / "config.json"), sizes.numbers(_said(sources))
+        family, first_stage = family_of(str(language.get("model_type"))), source.is_dir()
+        layers = TensorLayers(NameTable(names(family, first_stage=first_stage)))
+        written = _add_first(layers, sources) if first_stage else _add_files(layers, sources, family)
+        record: dict[str, Any] = {"file": source.name, "inside": None if first_stage else _inside(source),
+                                  "names": written}  # fmt: skip
         tensors = {name: item.tensor for name, item in layers.tensors.items()}
-        config = sizes.composition(tensors, family, base, language, number, hd=HD.search(source.stem) is not None)
+        if f"{family}_proj.weight" not in tensors:
+            layers.add("drawn", begin.second_stage(tensors, family, int(language["hidden_size"])))
+            tensors, record = {name: item.tensor for name, item in layers.tensors.items()}, {"form": "begun"}
+        hd = HD.search(source.stem) is not None
+        config = sizes.composition(tensors, family, base, language, number, hd=hd)
+        if first_stage:
+            config |= sizes.first_stage(config, tensors, source)
         ranks = {len(value) for name, value in tensors.items() if is_matrix(name) and ".lora_A." in name}
         said = {"r": max(ranks, default=0), "lora_alpha": number["lora_alpha"], "lora_dropout": 0.1}
-        adapters = adapter_settings(table, layers.tensors, said) if ranks else {}
+        adapters = adapter_settings(layers.names, layers.tensors, said) if ranks else {}
         return ImportedCheckpoint(config, layers.tensors, adapters, base, record)
 
     def write(self, folder: Path, request: ExportRequest) -> None:
@@ -109,7 +104,9 @@ class Format:
             state = {name: request.tensors[table.canonical(name) or name].clone() for name in record["names"]}
             torch.save({record["inside"]: state} if record["inside"] else state, folder / record["file"])
         elif request.config["connector"].get("alignment") is not None:
-            torch.save(_of_the_first_stage(request.tensors, family), folder / FIRST)
+            table = NameTable(names_of(request.config))
+            own = {name: value for name, value in request.tensors.items() if not table.is_unused(name)}
+            torch.save(_of_the_first_stage(own, family), folder / FIRST)
         else:
             own = {
                 name: value.clone()
@@ -137,17 +134,45 @@ def _of_the_first_stage(tensors: Mapping[str, torch.Tensor], family: str) -> dic
     return found | {f"qformer.cls.predictions.decoder.{name}": found[first].clone() for name, first in again.items()}
 
 
-def begun(layers: TensorLayers, family: str, width: int) -> dict[str, torch.Tensor]:
-    """Return what no file holds when stage 2 begins: further queries of zeros, and a projection, of seed 0."""
-    own = int(layers.tensors["query_tokens"].tensor.shape[2])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        projection = torch.nn.Linear(own, width)
-    return {
-        "extra_query_tokens": torch.zeros(1, EXTRA_QUERIES, own),
-        f"{family}_proj.weight": projection.weight.detach(),
-        f"{family}_proj.bias": projection.bias.detach(),
-    }
+def _said(sources: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the sizes that are given: those of the heads of BERT's config, and those of the file of sizes."""
+    bert = read_json(sources["source"] / "config.json") if sources["source"].is_dir() else {}
+    heads = {"connector": bert["num_attention_heads"]} if "num_attention_heads" in bert else {}
+    return heads | (read_json(sources["sizes"]) if "sizes" in sources else {})
+
+
+def _add_first(layers: TensorLayers, sources: Mapping[str, Path]) -> list[str]:
+    """Add what the first stage begins with."""
+    source = sources["source"]
+    if "umt" not in sources:
+        raise WeightsError(f"{source} is a folder, which the first stage begins with; give sources.umt=<l16_25m.pth>, "
+                           "too")  # fmt: skip
+    strange = [role for role in ("vit_qformer", "stage2") if role in sources]
+    if strange:
+        raise WeightsError(f"{source} is a folder, which the first stage begins with, and "
+                           f"{' and '.join(f'sources.{role}' for role in strange)} is of a later one; leave it "
+                           "out")  # fmt: skip
+    begin.add_first_files(layers, source, sources["umt"])
+    return []
+
+
+def _add_files(layers: TensorLayers, sources: Mapping[str, Path], family: str) -> list[str]:
+    """Add the files of the stages, later ones over earlier ones; return the names of the last."""
+    source, written = sources["source"], list[str]()
+    if "umt" in sources:
+        raise WeightsError(f"sources.umt is for the beginning of the first stage, which is from a folder of BERT; "
+                           f"{source.name} comes after it: leave sources.umt out")  # fmt: skip
+    for role in ("vit_qformer", "stage2", "source"):
+        if role in sources:
+            tensors = read_tensors(_existing(role, sources[role]), INSIDE)
+            _check_family(tensors, family, sources[role])
+            layers.add(f"{role}:{sources[role].name}", tensors)
+            written = list(tensors)
+    absent = [name for name in NEEDED if name not in layers.tensors]
+    if absent:
+        raise WeightsError(f"{source.name} does not hold {', '.join(absent)}; give sources.vit_qformer="
+                           "<umt_l16_qformer.pth>, which a file of stage 2 lies over")  # fmt: skip
+    return written
 
 
 def _existing(role: str, path: Path) -> Path:
@@ -157,7 +182,7 @@ def _existing(role: str, path: Path) -> Path:
 
 
 def _inside(source: Path) -> str | None:
-    """The key under which a file keeps its tensors."""
+    """Return the key under which a file keeps its tensors."""
     content = torch.load(source, map_location="meta", weights_only=True)
     return next((key for key in INSIDE if isinstance(content.get(key), dict)), None)
 

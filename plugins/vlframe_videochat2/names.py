@@ -55,16 +55,27 @@ HEADS = {
 }
 TIED = ("qformer.cls.predictions.decoder.{w}",)  # the embeddings of words, and the bias above, once more
 MATRICES = ("lora_A.default.weight", "lora_B.default.weight")
+# What the files that the first stage begins with have beside it: UMT's own, of which the encoder has its prefix and all
+# else ``umt.``, and BERT's.
+NOT_BEGUN_WITH = (
+    "vision_encoder.encoder.norm.{w}", "vision_encoder.clip_decoder.{n:int}.{rest:path}",
+    "vision_encoder.pool_norm.{w}", "umt.text_encoder.{rest:path}", "umt.clip_teacher.{rest:path}",
+    "umt.vision_proj.{w}", "umt.text_proj.{w}", "umt.itm_head.{w}", "umt.temp",
+    "qformer.bert.embeddings.token_type_embeddings.{w}", "qformer.bert.pooler.dense.{w}",
+    "qformer.cls.seq_relationship.{w}",
+)  # fmt: skip
 # What the first stage, which aligns the Q-Former with texts, has beside it.
 NOT_RUN = (
     "qformer.cls.{rest:path}", "vision_temp_embed", "vision_proj.{w}", "text_proj.{w}", "itm_head.{w}", "temp",
 )  # fmt: skip
 
 
-def names(family: str, *, first_stage: bool = False) -> TensorNames:
-    """The table of one of the three models. A file of it has low-rank adapters of its language model, and no more.
-    ``first_stage``: with what only that stage has, which later ones do not run.
+def names(family: str, *, first_stage: bool = False, depth: int | None = None) -> TensorNames:
+    """Return the table of one of the three models. A file of it has low-rank adapters of its language model, and no
+    more. ``first_stage``: with what only that stage has, which later ones do not run; ``depth`` are then the encoder's
+    blocks: UMT's own file has one more, which is not run.
     """
+    beyond = () if depth is None else (f"vision_encoder.encoder.blocks.{depth}.{{rest:path}}",)
     first = {"vision_temp_embed": ("encoder", "frame_embedding")} | {
         key: ("connector", to) for key, to in HEADS.items()
     }
@@ -79,14 +90,14 @@ def names(family: str, *, first_stage: bool = False) -> TensorNames:
             Route(f"{family}_model.{{rest:path}}", "llm", "lm.{rest:path}"),
         ),
         fused=(QKV,),
-        unused=TIED if first_stage else NOT_RUN,
+        unused=(*TIED, *NOT_BEGUN_WITH, *beyond) if first_stage else NOT_RUN,
         buffers=("qformer.bert.embeddings.position_ids", f"{family}_model.{{rest:path}}.rotary_emb.inv_freq"),
         wrappers=("module.",),
     )  # fmt: skip
 
 
 def family_of(model_type: str) -> str:
-    """ConfigError for a language model that the official code has no class for."""
+    """Return the family of a language model. ConfigError for one that the official code has no class for."""
     if model_type not in FAMILIES:
         raise ConfigError(
             f"VideoChat2 has language models of the types {', '.join(FAMILIES)}, and this is {model_type!r}"
@@ -95,6 +106,8 @@ def family_of(model_type: str) -> str:
 
 
 def names_of(config: Mapping[str, Any]) -> TensorNames:
-    """The table by a run's config."""
+    """Return the table for a run's config."""
     family = family_of(str(config["llm"]["architecture"].get("model_type")))
-    return names(family, first_stage=config["connector"].get("alignment") is not None)
+    first_stage = config["connector"].get("alignment") is not None
+    depth = config["encoder"].get("num_hidden_layers") if first_stage else None
+    return names(family, first_stage=first_stage, depth=depth)

@@ -65,6 +65,29 @@ def composition(
     }
 
 
+def first_stage(config: Mapping[str, Any], tensors: Tensors, bert: Path) -> dict[str, Any]:
+    """Return encoder, connector and media of the first stage: UMT's last block is not run, frames have embeddings, and
+    the Q-Former has heads and reads captions alone. Its tokenizer is that of the folder, if there is one.
+    """
+    here = any((bert / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    return {
+        "encoder": {
+            **config["encoder"],
+            "num_hidden_layers": config["encoder"]["num_hidden_layers"] - 1,
+            "frame_embeddings": tensors["vision_temp_embed"].shape[1],
+        },
+        "connector": {
+            **config["connector"],
+            "text": False,
+            "alignment": tensors["vision_proj.weight"].shape[0],
+            "matching": "queries_and_text",
+            "caption_tokens": min(32, config["connector"]["positions"]),
+            **({"tokenizer": str(bert.resolve())} if here else {}),
+        },
+        "media": {**config["media"], "frames": tensors["vision_temp_embed"].shape[1]},
+    }
+
+
 def encoder(tensors: Tensors, number: Mapping[str, int]) -> dict[str, Any]:
     projection = tensors["vision_encoder.encoder.patch_embed.proj.weight"]
     return {

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-MEDIUM = "\ue000"  # stands for a medium while a conversation is text; does not occur in texts
+from vlframe import MEDIUM
+
 CAPTION_PROMPTS = {  # prompts/concise_description.txt, prompts/concise_image_description.txt
     "video": (
         "Describe the following video concisely.",
@@ -173,5 +174,5 @@ def framed(kind: str, seconds: Sequence[float] | None = None) -> str:
 
 
 def _blank(pieces: Sequence[Piece]) -> str:
-    """The space before a piece that is not the first."""
+    """Return the space before a piece that is not the first."""
     return " " if pieces else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vlframe import PLACEHOLDERS, transformers4_tokenizer
-from vlframe_videochat2.text import MEDIUM, Piece
+from vlframe import TextParts
+from vlframe_videochat2.text import Piece
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +23,7 @@ class Tokeniser:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.fast = transformers4_tokenizer(tokenizer)
+        self.text = TextParts(tokenizer, special=False)
         self.first = tokenizer.bos_token_id
         # Whether a question begins with that token is the tokenizer's choice; a conversation to learn always does.
         self.begins = self.first is not None and tokenizer("a").input_ids[:1] == [self.first]
@@ -32,17 +31,10 @@ class Tokeniser:
     def tokens(self, pieces: Sequence[Piece], kinds: Sequence[str], *, start: bool) -> Tokens:
         """Return ids, a placeholder for each medium, after the token of a beginning if ``start``; and which are
         learnt."""
-        text = "".join(piece.text for piece in pieces)
         learnt = [piece.learnt for piece in pieces for _ in piece.text]
-        media, ids = iter(kinds), [self.first] if start and self.first is not None else []
-        supervised, at = [False] * len(ids), 0
-        for part in re.split(f"({MEDIUM})", text):
-            if part == MEDIUM:
-                ids.append(PLACEHOLDERS[next(media)])
-                supervised.append(False)
-            elif part:
-                found = self.fast.encode(part, add_special_tokens=False)
-                ids += found.ids
-                supervised += [learnt[at + max(after, 1) - 1] for _, after in found.offsets]
-            at += len(part)
+        ids = list(self.text.start) if start else []
+        supervised = [False] * len(ids)
+        for part in self.text.parts("".join(piece.text for piece in pieces), kinds):
+            ids += part.ids
+            supervised += [not part.is_medium and learnt[max(after - 1, part.at)] for _, after in part.spans]
         return ids, supervised

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vlframe import PLACEHOLDERS, DataError, transformers4_tokenizer
+from vlframe import MEDIUM, PLACEHOLDERS, DataError, check_media, transformers4_tokenizer
 from vlframe_videochatgpt.settings import END, PATCH, START
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MEDIUM = "\ue000"  # stands for a medium and its two tokens while a conversation is text; no text contains it
 Talk = Sequence[tuple[str, str]]  # role (user, assistant) and text
 
 
@@ -83,6 +82,7 @@ class Pieces:
 
     def ids(self, text: str, *, start: bool) -> list[int]:
         """Return token ids, with a placeholder for each medium; preceded by the BOS token if ``start``."""
+        check_media(text, self.kinds)
         kinds = iter(self.kinds)
         found: list[int] = [self.tokenizer.bos_token_id] if start and self.tokenizer.bos_token_id is not None else []
         parts = self.border.split(text)  # text, special, text, ..., text

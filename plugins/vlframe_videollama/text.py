@@ -6,17 +6,15 @@ llava_instruct_dataset.py (conversations), models/video_llama.py (captions).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
-from vlframe import PLACEHOLDERS, DataError, transformers4_tokenizer
+from vlframe import MEDIUM, DataError, TextParts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MEDIUM = "\ue000"  # stands for a medium while a conversation is text; no text contains it
 MARK = "###"
 NAMES = {"user": "Human", "assistant": "Assistant"}
 FRAMED = {"video": f"<Video>{MEDIUM}</Video>", "image": f"<Image>{MEDIUM}</Image>"}
@@ -67,26 +65,16 @@ def llama_2(system: str, talk: Talk) -> str:
 
 
 class Pieces:
-    """Tokenises text piece by piece between media and special tokens, as the slow tokenizer of transformers 4.28."""
+    """Counts and tokenises pieces of text, as the slow tokenizer of transformers 4.28."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-        self.fast = transformers4_tokenizer(tokenizer)
-        special = sorted([MEDIUM, *tokenizer.all_special_tokens], key=len, reverse=True)
-        self.border = re.compile("(" + "|".join(map(re.escape, special)) + ")")
-        self.start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.text = TextParts(tokenizer)
+        self.unknown = tokenizer.unk_token_id
 
     def ids(self, text: str, kinds: Sequence[str], *, start: bool = True) -> list[int]:
         """Return token ids, with a placeholder for each medium; preceded by the BOS token if ``start``."""
-        media, found = iter(kinds), list(self.start) if start else []
-        for number, part in enumerate(self.border.split(text)):  # text, special, text, ..., text
-            if part == MEDIUM:
-                found.append(PLACEHOLDERS[next(media)])
-            elif number % 2:
-                found.append(self.tokenizer.convert_tokens_to_ids(part))
-            elif part:
-                found += self.fast.encode(part, add_special_tokens=False).ids
-        return found
+        found = [token for part in self.text.parts(text, kinds) for token in part.ids]
+        return [*self.text.start, *found] if start else found
 
     def length(self, text: str) -> int:
         """Return the number of tokens of a separate text, including BOS. A placeholder counts once."""
@@ -95,7 +83,7 @@ class Pieces:
     def known(self, text: str) -> int:
         """Return the same without unknown tokens, which the official code treats as padding."""
         ids = self.ids(text, ["video"] * text.count(MEDIUM))
-        return sum(token != self.tokenizer.unk_token_id for token in ids)
+        return sum(token != self.unknown for token in ids)
 
 
 def taught_vicuna(system: str, talk: Talk, kinds: Sequence[str], pieces: Pieces, learnt: int) -> Tokens:

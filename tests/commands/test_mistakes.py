@@ -60,6 +60,9 @@ MISTAKES = [
     ([*QUICK, "stages.main.lr=fast"], ["stages.main.lr is 'fast'; it must be a number"]),
     (["plan", "trainer.progress=maybe"], ["trainer.progress is 'maybe'; it must be true or false"]),
     (["plan", "name=[a]"], ["name is ['a']; it must be one text, not a list"]),
+    (["plan", "seed=-1"], ["seed is -1; it must be at least 0 and below 9.22"]),
+    (["plan", f"seed={10**20}"], ["seed is 1e+20; it must be at least 0 and below"]),
+    ([*QUICK, "stages.main.llm.lora.dropout=1"], ["lora.dropout is 1; it must be at least 0 and below 1"]),
     (["plan", "name={a:1}"], ["it must be one text, not a mapping"]),
     (["plan", "media.frames=${nope}"], ["media.frames refers to ${nope}, and there is no key 'nope'"]),
     # files where names are expected
@@ -239,7 +242,7 @@ def test_the_help_of_plan_has_its_own_key(capsys: pytest.CaptureFixture) -> None
 
 def test_a_recording_whose_name_has_an_equals_sign(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert "no recording a=b.safetensors" in refused(capsys, "verify", "a=b.safetensors")
-    assert "it does not know formt" in refused(capsys, "verify", "a.safetensors", "formt=x")
+    assert "vlframe verify does not know formt" in refused(capsys, "verify", "a.safetensors", "formt=x")
     (here / "run=1").write_bytes(b"no recording")
     assert "does not know" not in refused(capsys, "verify", "run=1")
 

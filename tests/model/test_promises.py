@@ -119,7 +119,9 @@ def test_a_part_that_looks_at_numbers_is_left_to_the_first_step(tmp_path: Path) 
     words = ["+stage@stages.main=everything", "stages.main.steps=1", "dataset=conversations", f"runs={tmp_path}"]
     data = [f"dataset.path={manifest(tmp_path)}", "encoder.fault=looks", "audio_encoder=null", "audio_connector=null"]
     config, registry = composed(*words, *data)
-    assert "is not predicted: a part cannot be tried" in report(compose_on_meta(config, registry), config, this_cpu())
+    assert "stage main: its cost is not predicted: a part cannot be tried" in report(
+        compose_on_meta(config, registry), config, this_cpu()
+    )
     assert f"not checked: {said}" in train(config, registry).log.read_text()
     assert compose_on_meta(*composed()).unchecked == ()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.bert import WIDTH, WORDS, write_bert
 from helpers.recipes import check_recipe
 from helpers.twins import small
 from safetensors.torch import load_file
@@ -75,3 +76,43 @@ def test_the_twin_of_the_first_stage(tmp_path: Path, registry: Any) -> None:
     held = torch.load(tmp_path / "official" / "blip2_pretrained.pth")["model"]
     assert {"ln_vision.weight", "itm_head.bias", "temp", "Qformer.cls.predictions.bias"} <= held.keys()
     assert not [name for name in held if name.startswith(("opt_", "visual_encoder."))]
+
+
+def begun(folder: Path) -> Any:
+    """The beginning of the first stage, by a ViT of our own names and a small BERT."""
+    _, sources = official(folder)
+    sources["sizes"].write_text('{"encoder": 1}')
+    vlframe.convert(folder / "bert", folder / "begun", sources=sources, format="blip2")
+    return vlframe.load(folder / "begun", device="cpu").model.parts
+
+
+def test_the_first_stage_begins_with_bert(tmp_path: Path) -> None:
+    """And its file goes back and forth."""
+    state = write_bert(tmp_path / "bert")
+    parts = begun(tmp_path)
+    connector, layer = parts["connector"], "bert.encoder.layer.1."
+    ours = connector.qformer.encoder.layer[1]
+    assert torch.equal(ours.intermediate_query.dense.weight, state[f"{layer}intermediate.dense.weight"])
+    assert torch.equal(ours.output.LayerNorm.bias, state[f"{layer}output.LayerNorm.bias"])
+    assert torch.equal(connector.heads.word_bias[:WORDS], state["cls.predictions.bias"])
+    assert connector.heads.vision_proj.weight.shape == (256, WIDTH) and 0.01 < connector.query_tokens.std() < 0.03
+    assert not hasattr(ours, "crossattention") and hasattr(connector.qformer.encoder.layer[2], "crossattention")
+    accounts = {row["name"]: row["became"] for row in read_json(tmp_path / "begun/checkpoint_format.json")["tensors"]}
+    assert accounts["Qformer.bert.pooler.dense.weight"] == "unused"
+    assert accounts["Qformer.cls.predictions.decoder.weight"] == "repeated"
+    vlframe.export(tmp_path / "begun", tmp_path / "back")
+    (tmp_path / "again").mkdir()
+    _, sources = official(tmp_path / "again")
+    sources["sizes"] = tmp_path / "back" / "sizes.json"
+    vlframe.convert(tmp_path / "back" / "blip2_pretrained.pth", tmp_path / "second", sources=sources)
+    second = vlframe.load(tmp_path / "second", device="cpu").model.parts["connector"].state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in connector.state_dict().items())
+
+
+def test_what_does_not_begin_the_first_stage(tmp_path: Path) -> None:
+    write_bert(tmp_path / "bert")
+    source, sources = official(tmp_path)
+    with pytest.raises(WeightsError, match=r"sources\.stage1 is of a later one; leave it out"):
+        vlframe.convert(tmp_path / "bert", tmp_path / "ours", sources={**sources, "stage1": source}, format="blip2")
+    with pytest.raises(WeightsError, match=r"there is no Qformer\.bert\.embeddings\.LayerNorm\.weight; the source is"):
+        vlframe.convert(sources["base"], tmp_path / "ours", sources=sources, format="blip2")

@@ -207,3 +207,58 @@ def test_several_devices_without_a_gpu_are_named(registry, tmp_path, monkeypatch
     with pytest.raises(ConfigError, match=r"trainer\.devices is 8, and torch finds no GPU"):
         check_stages(compose("train", words, registry))
     check_stages(compose("train", [*words, "trainer.accelerator=cpu"], registry))
+
+
+ALIGNED = [
+    "encoder=vit_tiny", "connector=qformer_instruct_blip2_tiny", "dataset=motionqa_few", "media.frames=2",
+    "+stage@stages.main=align", "stages.main.steps=2", "stages.main.batch_size=8", "objective=blip2_alignment",
+    "trainer.accelerator=cpu", "trainer.progress=false",
+]  # fmt: skip
+
+
+def aligned(registry, *words: str):
+    """The composition and the config of a stage without a language model."""
+    config = compose("train", [*ALIGNED, *words], registry)
+    return compose_on_meta(config, registry), config
+
+
+def test_a_stage_without_a_language_model_is_predicted(registry) -> None:
+    """By captions as long as the connector takes them; its vocabulary is not asked for."""
+    composition, config = aligned(registry, "connector.tokenizer=nobody/nothing", "connector.caption_tokens=20")
+    found = predictions(composition, config, 8)["main"]
+    assert found.tokens == 8 * 20 and found.trained == composition.parameters["connector"]
+    assert [item.strategy for item in found.held] == ["ddp"] and found.flops[False] > 1e6
+    text = report(composition, config, DEVICES["a10"])
+    assert "for samples of a clip and a caption of 20 tokens (160 tokens a micro-batch):" in text
+    assert "fits: needs" in text and "fsdp" not in text
+
+
+def test_each_loss_costs_something(registry) -> None:
+    def flops(*words: str) -> int:
+        composition, config = aligned(registry, *words)
+        return predictions(composition, config, 8)["main"].flops[False]
+
+    whole = flops()
+    for loss in ("matching", "captioning"):
+        assert flops(f"objective.{loss}=0") < whole, loss
+
+
+def test_what_is_gathered_from_other_devices_is_counted(registry) -> None:
+    """Of all media where negatives are drawn from all ranks; elsewhere only of what is compared."""
+
+    def activations(devices: int, negatives: str) -> int:
+        composition, config = aligned(registry, f"trainer.devices={devices}", f"objective.negatives={negatives}")
+        return predictions(composition, config, 8)["main"].of("ddp", False).activations
+
+    alone = activations(1, "all_ranks")
+    assert activations(1, "own_rank") == pytest.approx(alone, rel=1e-3)
+    assert activations(4, "all_ranks") > activations(4, "own_rank") > alone
+
+
+def test_a_run_without_a_language_model_is_compared_with_its_prediction(registry, tmp_path) -> None:
+    config = compose("train", [*ALIGNED, f"runs={tmp_path}"], registry)
+    run = train(config, registry)
+    told = json.loads(run.cost.read_text())["main"]
+    assert told["predicted"]["flops_per_step"] > 0 and told["predicted"]["activation_bytes"] > 0
+    assert told["predicted"]["tokens_per_micro_batch"] <= told["measured"]["tokens_per_micro_batch"]
+    assert "its cost is not predicted" not in run.log.read_text()

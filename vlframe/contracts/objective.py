@@ -49,9 +49,10 @@ class Objective(Protocol):
 class AligningConnector(Protocol):
     """What a connector has, besides its contract, that can compare media with captions.
 
-    ``captions`` is the front end of captions: ids between a first and a last one, without padding, which has number 0;
-    None for a connector that was built without heads. ``beginning`` is the id that replaces the first one where a
-    caption is written instead of read. ``temperature`` is a scalar parameter that similarities are divided by.
+    ``captions`` is the front end of captions: ids between a first and a last one, without padding, which has number 0,
+    and at most ``longest`` of them; None for a connector that was built without heads. ``beginning`` is the id that
+    replaces the first one where a caption is written instead of read. ``temperature`` is a scalar parameter that
+    similarities are divided by.
     """
 
     captions: TextFrontEnd | None

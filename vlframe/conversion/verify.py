@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from vlframe.contracts.checkpoint_format import Comparison
 from vlframe.conversion.formats import open_format, recognise
 from vlframe.errors import WeightsError
 from vlframe.registry.registry import Registry
-
-if TYPE_CHECKING:
-    from vlframe.contracts.checkpoint_format import Comparison
+from vlframe.weights.files import read_tensors
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,24 @@ def verify(files: Sequence[str], format: str | None = None, registry: Registry |
     absent = [file for file in files if not Path(file).is_file()]
     if absent:
         raise WeightsError(f"there is no recording {absent[0]}")
-    found = []
-    for file in files:
-        reader = open_format(format or recognise(Path(file), registry), registry)
-        found.append(Verified(file, list(reader.verify(Path(file)))))
-    return found
+    return [Verified(file, list(_comparisons(Path(file), format, registry))) for file in files]
+
+
+def _comparisons(recording: Path, format: str | None, registry: Registry) -> Iterator[Comparison]:
+    """Yield the comparisons of a format; of a recording of frames alone, those of the front ends that know it."""
+    pictures = [] if format else list(_of_pictures(recording, registry))
+    if not pictures:
+        reader = open_format(format or recognise(recording, registry), registry)
+        yield from reader.verify(recording)
+        return
+    yield from pictures
+    met = {row.name for row in pictures}
+    for name in read_tensors(recording):
+        if name.startswith("out/") and name not in met:
+            yield Comparison(name, float("inf"), 0.0, "an output that is not known here")
+
+
+def _of_pictures(recording: Path, registry: Registry) -> Iterator[Comparison]:
+    for row in registry.rows("pixels"):
+        if (replay := getattr(row.load_class(), "verify", None)) is not None:
+            yield from replay(recording)

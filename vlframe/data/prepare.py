@@ -145,7 +145,12 @@ class PreparedSamples:
                 return own
         if self.processor is None:
             return None
-        return self.processor.write(sample, timelines, self.tokenizer, self.budget, training=self.answers)
+        try:
+            return self.processor.write(sample, timelines, self.tokenizer, self.budget, training=self.answers)
+        except DataError as error:
+            if repr(sample.id) in str(error):
+                raise
+            raise DataError(f"sample {sample.id!r}: {error}") from error
 
     def _known_counts(self, sample: Sample, timelines: Sequence[Timeline]) -> list[int]:
         """Return the tokens of each medium; 1 if they are known only after decoding."""

@@ -8,16 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlframe.distributed.ranks import place
+from vlframe.distributed.ranks import are_imagined, place
 
 
 def gathered(values_R: Tensor, rows: Sequence[int]) -> Tensor:
     """Return ``values_A``: the rows of all ranks, by rank; ``rows`` are their numbers on each. All ranks call this, and
     run the backward pass of the result, in which each row's gradient is the sum of those that the ranks have for it.
     """
-    if place()[1] == 1:
+    world = place()[1]
+    if world == 1:
         return values_R
+    if are_imagined():
+        return torch.cat([values_R] * world)
     return _Gathered.apply(values_R, tuple(rows))
+
+
+def rows_before(rows: Sequence[int]) -> int:
+    """Return where this rank's rows begin among those of all ranks; ``rows`` are their numbers on each."""
+    return sum(rows[: place()[0]])
 
 
 class _Gathered(torch.autograd.Function):
@@ -35,6 +43,5 @@ class _Gathered(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient_A = gradients[0].contiguous()
         torch.distributed.all_reduce(gradient_A)
-        rank, _ = place()
-        first = sum(context.rows[:rank])
-        return gradient_A[first : first + context.rows[rank]], None
+        first = rows_before(context.rows)
+        return gradient_A[first : first + context.rows[place()[0]]], None

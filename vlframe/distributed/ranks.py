@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,23 @@ MARKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", 
 STARTED_BY = os.getppid()
 SECONDS_TO_END = 10.0
 _CPU_GROUP: Any = None  # connects the CPUs of the ranks, if the devices use NCCL
+_IMAGINED: ContextVar[int | None] = ContextVar("vlframe_ranks", default=None)
+
+
+@contextmanager
+def imagined(ranks: int) -> Iterator[None]:
+    """Let this process stand for each of so many ranks, all of which have what it has: a pass on the meta device then
+    costs what it costs each of them, and talks to none.
+    """
+    token = _IMAGINED.set(ranks)
+    try:
+        yield
+    finally:
+        _IMAGINED.reset(token)
+
+
+def are_imagined() -> bool:
+    return _IMAGINED.get() is not None
 
 
 def this_rank() -> int:
@@ -39,6 +57,9 @@ def this_rank() -> int:
 
 def place() -> tuple[int, int]:
     """Return this process's rank and the number of ranks: 0 and 1 for a single process."""
+    stands_for = _IMAGINED.get()
+    if stands_for is not None:
+        return 0, stands_for
     ranks = torch.distributed
     if not (ranks.is_available() and ranks.is_initialized()):
         return 0, 1
@@ -58,8 +79,8 @@ def devices_of_node(settings: TrainerConfig) -> int:
 def of_all_ranks(value: T) -> list[T]:
     """Return this value of every rank, by rank. All ranks call this."""
     _, world = place()
-    if world == 1:
-        return [value]
+    if world == 1 or are_imagined():
+        return [value] * world
     values: list[Any] = [None] * world
     torch.distributed.all_gather_object(values, value)
     return values

@@ -10,6 +10,7 @@ from typing import Any
 
 from vlframe.config.path_keys import PERHAPS
 from vlframe.config.typed import read_yaml
+from vlframe.paths import at_home
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
 
@@ -22,7 +23,7 @@ def is_here(source: str) -> bool:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cached = Path(HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
-    return Path(source).expanduser().exists() or cached.is_dir()
+    return Path(at_home(source)).exists() or cached.is_dir()
 
 
 @contextmanager

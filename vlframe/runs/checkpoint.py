@@ -97,7 +97,7 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
         if problem:
             log.warning("checkpoint %s is torn (%s) and is ignored", folder, problem)
             continue
-        state = json.loads((folder / "state.json").read_text())
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         state.pop("files", None)
         yield Checkpoint(folder, **state)
 
@@ -105,7 +105,7 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
 def torn(folder: Path) -> str | None:
     """Return how a checkpoint is incomplete compared with its ``state.json``; None if it is complete."""
     try:
-        state = json.loads((folder / "state.json").read_text())
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
     except (OSError, ValueError) as error:
         return f"state.json: {error}"

@@ -132,10 +132,10 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def _git(folder: Path | None, *words: str) -> str | None:
-    """Return git's output, or None."""
+    """Return git's output; None without git, outside a working tree, and where it takes too long (a slow disk)."""
     try:
         answer = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10)
-    except OSError:  # no git on this machine
+    except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
 

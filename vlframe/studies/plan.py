@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.data.first import first_samples
 from vlframe.distributed.ranks import world_size
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.machine.memory import gigabytes
 from vlframe.studies.resolved import Planned
 from vlframe.studies.study import Study
 from vlframe.training.cost_report import as_configured
 from vlframe.training.data import steps_of
-from vlframe.training.prediction import predictions
+from vlframe.training.prediction import NotPredicted, StagePrediction, predictions
 
 if TYPE_CHECKING:
     from vlframe.config.schema import RunConfig
@@ -51,7 +51,7 @@ class StudyPlan:
     notes: tuple[str, ...]
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -84,28 +84,31 @@ def _cell_plan(items: Sequence[Planned], standings: Sequence[str], registry: Reg
         composition = compose_on_meta(config, registry)
         stages = predictions(composition, config, world_size(config.trainer))
     except UserError as error:
-        return CellPlan(label, axes, "does not fit", " ".join(str(error).split()))
+        return CellPlan(label, axes, "does not fit", one_line(error))
     steps = {name: _steps(config, name, registry) for name in config.stages}
-    seconds, most = 0.0, 0
-    for name, found in stages.items():
+    predicted = {name: found for name, found in stages.items() if isinstance(found, StagePrediction)}
+    seconds, most = 0.0 if len(predicted) == len(stages) else float("nan"), 0
+    for name, found in predicted.items():
         asked = as_configured(config, found)
         step = device.seconds(found.flops[asked.recompute], config.trainer.precision)
         seconds += float("nan") if step is None or steps[name] is None else step * (steps[name] or 0)
         most = max(most, asked.peak)
     need = f"needs {gigabytes(most)}, {device.words} has {gigabytes(device.memory)}"
     held = need if most > device.memory else ""
+    unknown = [f"stage {name}: {found.why}" for name, found in stages.items() if isinstance(found, NotPredicted)]
+    why = held or "; ".join(["its cost is not predicted", *unknown] if unknown else [])
     return CellPlan(
-        label, axes, "does not fit" if held else "fits", held, tuple(item.digest for item in items),
+        label, axes, "does not fit" if held else "fits", why, tuple(item.digest for item in items),
         tokens=typical_tokens(composition.budget, "video", composition.budget.frames),
         parameters=sum(composition.parameters.values()),
-        trained=max((found.trained for found in stages.values()), default=0),
+        trained=max((found.trained for found in predicted.values()), default=0),
         steps=None if None in steps.values() else sum(count or 0 for count in steps.values()),
         bytes=most, seconds=None if seconds != seconds else seconds, runs=dict(Counter(standings)),
     )  # fmt: skip
 
 
 def _steps(config: RunConfig, name: str, registry: Registry) -> int | None:
-    """Of a stage; None where they depend on data that cannot be opened here."""
+    """Return the steps of a stage; None where they depend on data that cannot be opened here."""
     stage = config.stages[name]
     if stage.steps is not None:
         return stage.steps

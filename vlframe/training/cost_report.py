@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vlframe.config.schema import part_settings, parts_of
-from vlframe.contracts.meta import needs_values
 from vlframe.distributed.devices import UTILISATION, Device
 from vlframe.distributed.ranks import devices_of_node, world_size
 from vlframe.machine.memory import gigabytes
 from vlframe.model.adapters import size_in_words
 from vlframe.table import render
-from vlframe.training.prediction import TEXT, DeviceBytes, StagePrediction, predictions
+from vlframe.training.prediction import DeviceBytes, NotPredicted, StagePrediction, predictions
 
 if TYPE_CHECKING:
     from vlframe.config.schema import RunConfig, StageConfig
@@ -25,20 +24,10 @@ def report(composition: MetaComposition, config: RunConfig, device: Device) -> s
     settings = config.trainer
     ranks = world_size(settings) if world_size(settings) > 1 else SHARDED_OVER
     texts = []
-    try:
-        predicted = predictions(composition, config, ranks)
-    except Exception as error:
-        if not needs_values(error):
-            raise
-        text = " ".join(str(error).split())[:120]
-        return (
-            f"what stages cost is not predicted: a part cannot be tried without data ({type(error).__name__}: {text})"
-        )
-    for name in config.stages:
-        if name not in predicted:
-            texts.append(f"stage {name}: not predicted: its objective does not run the language model")
+    for name, found in predictions(composition, config, ranks).items():
+        if isinstance(found, NotPredicted):
+            texts.append(f"stage {name}: its cost is not predicted: {found.why}")
             continue
-        found = predicted[name]
         lines = _stage(name, config.stages[name], config, found, ranks, device)
         texts.append("\n".join([*lines[:1], *_adapters(config.stages[name], composition), *lines[1:]]))
     return "\n\n".join([*texts, *_while_building(composition, config, device)])
@@ -94,8 +83,7 @@ def _stage(
         f"stage {name}: trains {found.trained:,} of {found.parameters:,} parameters; global batch {samples} = "
         f"{world_size(settings)} device(s) x {stage.batch_size} samples x {stage.accumulate_grad_batches} "
         "micro-batch(es)",
-        f"bytes on each device, for samples of a clip{_senses(config)} and {TEXT} tokens of text at most "
-        f"({found.tokens:,} tokens a micro-batch):",
+        f"bytes on each device, for samples of {found.sample} ({found.tokens:,} tokens a micro-batch):",
         render(rows),
         f"a step is {flops / 1e12:.3g} TFLOP on each device{pace}",
         verdict(stage, found, asked, device, ranks, sharing, settings.precision),
@@ -105,10 +93,6 @@ def _stage(
 def _sharing(config: RunConfig, device: Device) -> int:
     """Return how many processes of a run share one device: those of a machine share its memory and cores."""
     return devices_of_node(config.trainer) if device.shared else 1
-
-
-def _senses(config: RunConfig) -> str:
-    return " with sound" if config.audio_encoder is not None else ""
 
 
 def as_configured(config: RunConfig, found: StagePrediction) -> DeviceBytes:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from vlframe.distributed.devices import UTILISATION, device_here
+from vlframe.distributed.ranks import imagined
 from vlframe.machine.memory import gigabytes
 from vlframe.machine.precision import low_type
 from vlframe.model.cost import pass_cost
@@ -33,8 +34,7 @@ class PredictedAndMeasured(Callback):
     """Predicts a stage's cost from its first micro-batch, before it is computed, and then measures it.
 
     It must come after all callbacks that evaluate or save, so that these are not counted as waiting for data. With a
-    sharded language model it only measures: the prediction needs whole parameters. So it does for an objective that
-    does not run the language model: it may draw samples by values.
+    sharded language model it only measures: the prediction needs whole parameters.
     """
 
     def __init__(self, folder: RunFolder, precision: str, throughput: Throughput) -> None:
@@ -49,7 +49,7 @@ class PredictedAndMeasured(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: Any, batch: Batch, batch_index: int) -> None:
         if self.tokens == 0 and trainer.is_global_zero:
             self.resident = resident_bytes(module.model)
-            if not module.sharded and batch.supervised and module.objective.uses_llm:
+            if not module.sharded and batch.supervised:
                 self.predicted = self._predict(trainer, module, batch)
             self.memory.begin(module.device)
         self.tokens = max(self.tokens, batch.ids_BS.numel())
@@ -59,7 +59,8 @@ class PredictedAndMeasured(Callback):
         accumulates = trainer.accumulate_grad_batches > 1
         try:
             low, loss = low_type(self.precision), module.objective.loss
-            cost = pass_cost(module.model, batch, loss=loss, low=low, accumulates=accumulates)
+            with imagined(trainer.world_size):  # the other ranks predict nothing, and must not be waited for
+                cost = pass_cost(module.model, batch, loss=loss, low=low, accumulates=accumulates)
         except Exception as error:  # e.g. a part that reads values, of which the meta device has none; the run goes on
             log.info("stage %s: its cost is not predicted: %s: %s", module.name, type(error).__name__, error)
             return {}
@@ -95,7 +96,7 @@ class PredictedAndMeasured(Callback):
             "gradient_bytes": self.resident.gradients,
             "optimizer_bytes": self.resident.optimizer,
         }
-        costs = json.loads(self.folder.cost.read_text()) if self.folder.cost.is_file() else {}
+        costs = json.loads(self.folder.cost.read_text(encoding="utf-8")) if self.folder.cost.is_file() else {}
         costs[module.name] = {**held, "predicted": self.predicted, "measured": measured}
         write_json(self.folder.cost, costs)
         for said in sentences(self.predicted, measured, on_cpu=module.device.type == "cpu"):
@@ -181,7 +182,7 @@ class PeakMemory:
         elif sys.platform == "linux":
             _give_back()
             with suppress(OSError):  # not writable in some containers
-                Path("/proc/self/clear_refs").write_text("5")  # resets the system's own peak
+                Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the system's own peak
                 self.before = _status("VmRSS")
 
     def peak(self, weights: int) -> int | None:
@@ -199,5 +200,5 @@ def _give_back() -> None:
 
 def _status(field: str) -> int:
     """Return a size of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

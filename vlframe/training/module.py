@@ -298,7 +298,7 @@ class StageModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.settle()  # so that no checkpoint contains weights from a failed step
         if self.finished:  # here, so that the stage's last checkpoint has it
-            self.unchanged.end(self.adamw.param_groups, self.steps_done, reached=self.idle.moved)
+            self.unchanged.end(self.adamw.param_groups, self.steps_done, self.idle.moved, self.stage.max_grad_norm)
         checkpoint["state_dict"] = {}  # the parts have their own files
         checkpoint_io: Any = self.trainer.strategy.checkpoint_io
         checkpoint["parts"] = checkpoint_io.tensors(self.model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vlframe.contracts.batch import Batch, MediaFile
+from vlframe.contracts.meta import needs_values
 from vlframe.contracts.modalities import PLACEHOLDERS
 from vlframe.data.collate import Collate
 from vlframe.data.prepare import PreparedMedia, PreparedSample
-from vlframe.distributed.ranks import world_size
-from vlframe.errors import ConfigError
+from vlframe.distributed.ranks import imagined, world_size
+from vlframe.errors import ConfigError, named_line
 from vlframe.machine.precision import low_type
 from vlframe.model.assemble import LEAST_TEXT, MetaComposition, packed_bits
 from vlframe.model.cost import Looked, PassCost, on_meta, pass_cost
@@ -23,10 +24,12 @@ from vlframe.training.trainable import held_type, prepare_parts, recompute_activ
 
 if TYPE_CHECKING:
     from vlframe.config.schema import RunConfig, StageConfig, TrainerConfig
+    from vlframe.contracts.language_model import Loss
     from vlframe.contracts.token_budget import TokenBudget
     from vlframe.model.video_llm import VideoLLM
 
 TEXT = 256  # text tokens per sample, half of them supervised, assumed by a plan without data
+CAPTION = 32  # tokens of a caption that is compared with its clip, if its front end does not say how many it takes
 INSTRUCTION = 16  # tokens of the instruction that a connector reads
 PICTURE = (336, 336)  # height and width of pictures assumed by a plan
 STATES = 2  # values that AdamW keeps per trained value
@@ -69,8 +72,8 @@ class DeviceBytes:
 
 @dataclass(frozen=True)
 class StagePrediction:
-    """The cost of a stage on one device. ``flops`` are those of an optimizer step, ``tokens`` those of a
-    micro-batch.
+    """The cost of a stage on one device. ``flops`` are those of an optimizer step, ``tokens`` those of a micro-batch;
+    ``sample`` says what is in each of its samples.
     """
 
     parameters: int
@@ -78,6 +81,7 @@ class StagePrediction:
     tokens: int
     flops: dict[bool, int]  # without and with recomputation
     held: tuple[DeviceBytes, ...]
+    sample: str
 
     def of(self, strategy: str, recompute: bool) -> DeviceBytes:
         """Return the bytes of this variant. KeyError if the composition does not support it."""
@@ -85,6 +89,22 @@ class StagePrediction:
             if (item.strategy, item.recompute) == (strategy, recompute):
                 return item
         raise KeyError(strategy)
+
+
+@dataclass(frozen=True)
+class NotPredicted:
+    """Why nothing is known of the cost of a stage."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A micro-batch of a stage, what is in each of its samples, and the loss (None: the cross-entropy)."""
+
+    batch: Batch
+    sample: str
+    loss: Callable[[VideoLLM, Batch], Loss] | None = None
 
 
 def meta_stages(composition: MetaComposition, config: RunConfig) -> dict[str, VideoLLM]:
@@ -101,25 +121,32 @@ def meta_stages(composition: MetaComposition, config: RunConfig) -> dict[str, Vi
     return found
 
 
-def predict(model: VideoLLM, batch: Batch, config: RunConfig, stage: StageConfig, ranks: int) -> StagePrediction:
+def predict(model: VideoLLM, example: Example, config: RunConfig, stage: StageConfig, ranks: int) -> StagePrediction:
     """Return the cost of a stage whose micro-batches are like this one, on this many ranks. ``model`` comes from
     ``meta_stages``, or is a real one prepared for its stage.
     """
-    accumulates, low = stage.accumulate_grad_batches > 1, low_type(config.trainer.precision)
+    accumulates = stage.accumulate_grad_batches > 1
     known: Looked = {}
-    costs = {False: pass_cost(model, batch, low=low, accumulates=accumulates, known=known)}
+    given: dict[str, Any] = {
+        "low": low_type(config.trainer.precision),
+        "accumulates": accumulates,
+        "loss": example.loss,
+        "known": known,
+    }
+    costs = {False: pass_cost(model, example.batch, **given)}
     again = on_meta(model)
     try:
         recompute_activations(again)
     except ConfigError:  # no part supports recomputation
         pass
     else:
-        costs[True] = pass_cost(again, batch, low=low, accumulates=accumulates, known=known)
+        costs[True] = pass_cost(again, example.batch, **given)
     parameters = list(model.parameters())
     return StagePrediction(
         parameters=sum(item.numel() for item in parameters),
         trained=sum(item.numel() for item in parameters if item.requires_grad),
-        tokens=batch.ids_BS.numel(),
+        tokens=example.batch.ids_BS.numel(),
+        sample=example.sample,
         flops={key: cost.flops * stage.accumulate_grad_batches for key, cost in costs.items()},
         held=tuple(
             held(model, strategy, recompute, cost, ranks, accumulates)
@@ -130,7 +157,8 @@ def predict(model: VideoLLM, batch: Batch, config: RunConfig, stage: StageConfig
 
 
 def _can_be_sharded(model: VideoLLM) -> bool:
-    return not packed_bits(model.llm)
+    """Return whether there is a language model to share out (there is none if no stage uses it), and it can be."""
+    return any(True for _ in model.llm.parameters()) and not packed_bits(model.llm)
 
 
 def held(model: VideoLLM, strategy: str, recompute: bool, cost: PassCost, ranks: int, accumulates: bool) -> DeviceBytes:
@@ -241,14 +269,42 @@ def _renamed(media: list[PreparedMedia], number: int) -> tuple[PreparedMedia, ..
     )
 
 
-def predictions(composition: MetaComposition, config: RunConfig, ranks: int) -> Mapping[str, StagePrediction]:
-    """Return the cost of each stage of a config, by name, on micro-batches of ``example_batch``; not of stages whose
-    objective does not run the language model.
+def captioned_batch(budget: TokenBudget, samples: int) -> Batch:
+    """Return a micro-batch of samples with one clip and a caption beside it, as long as captions may be."""
+    clip = example_media(budget)[:1]
+    ids = [1] * int(getattr(budget.captions("video"), "longest", CAPTION))
+    supervised = [False, *[True] * (len(ids) - 1)]
+    return Collate()(
+        [PreparedSample(str(number), ids, supervised, _renamed(clip, number)) for number in range(samples)]
+    )
+
+
+def predictions(
+    composition: MetaComposition, config: RunConfig, ranks: int
+) -> Mapping[str, StagePrediction | NotPredicted]:
+    """Return the cost of each stage of a config, by name, on micro-batches of ``example_batch``, or of
+    ``captioned_batch`` if its objective does not run the language model.
     """
-    found = {}
+    found: dict[str, StagePrediction | NotPredicted] = {}
     for name, model in meta_stages(composition, config).items():
         stage = config.stages[name]
-        if name in composition.objectives and not composition.objectives[name].uses_llm:
-            continue
-        found[name] = predict(model, example_batch(composition.budget, stage.batch_size), config, stage, ranks)
+        try:
+            with imagined(world_size(config.trainer)):
+                found[name] = predict(model, _example(composition, config, name), config, stage, ranks)
+        except Exception as error:
+            if not needs_values(error):
+                raise
+            said = named_line(error)[:150]
+            found[name] = NotPredicted(f"a part cannot be tried without data ({said})")
     return found
+
+
+def _example(composition: MetaComposition, config: RunConfig, name: str) -> Example:
+    objective, samples = composition.objectives.get(name), config.stages[name].batch_size
+    budget = composition.budget
+    loss = None if objective is None else objective.loss
+    if objective is None or objective.uses_llm:
+        heard = " with sound" if budget.has("audio") else ""
+        return Example(example_batch(budget, samples), f"a clip{heard} and {TEXT} tokens of text at most", loss)
+    batch = captioned_batch(budget, samples)
+    return Example(batch, f"a clip and a caption of {batch.ids_BS.shape[1]} tokens", loss)

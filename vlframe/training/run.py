@@ -382,7 +382,9 @@ class Run:
         log.info("stage %s: %d steps on %d samples", name, data.steps, len(data.rows))
         for row in rows:
             log.info("  %s", row)
-        tables = json.loads(self.folder.parameters.read_text()) if self.folder.parameters.is_file() else {}
+        tables = (
+            json.loads(self.folder.parameters.read_text(encoding="utf-8")) if self.folder.parameters.is_file() else {}
+        )
         tables[name] = {row.part: {key: value for key, value in asdict(row).items() if key != "part"} for row in rows}
         write_json(self.folder.parameters, tables)
 

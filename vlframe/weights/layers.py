@@ -49,13 +49,26 @@ class TensorLayers:
     def add_folder(self, source: str, folder: Path, *, under: str = "") -> list[str]:
         """Add a whole model in the layout of transformers, file by file; return the canonical names.
 
-        ``source`` is the folder's name among the checkpoint's sources. WeightsError: it has no config.json, or no
-        weights.
+        ``source`` is the folder's name among the checkpoint's sources. Norms may have their names of early files, which
+        transformers reads as well (``OLD``). WeightsError: it has no config.json, or no weights.
         """
         whole = whole_file(folder) if folder.is_dir() else None
         if whole is None or not (folder / "config.json").is_file():
             raise WeightsError(
                 f"{source} is {folder}, which is no folder with config.json and model.safetensors or pytorch_model.bin"
             )
-        files = read_files(whole)
-        return [name for file, held in files for name in self.add(f"{source}:{file.name}", held, under=under)]
+        added: list[str] = []
+        for file, held in read_files(whole):
+            added += self.add(f"{source}:{file.name}", {_today(name): held[name] for name in held}, under=under)
+        return added
+
+
+OLD = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+def _today(name: str) -> str:
+    """Return the name that transformers gives a tensor which it reads under this one."""
+    for old, new in OLD.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name

@@ -15,7 +15,7 @@ from transformers.utils import logging
 from transformers.utils.hub import is_offline_mode
 
 from vlframe.contracts.meta import is_meta
-from vlframe.errors import ConfigError, NoArchitecture, WeightsError
+from vlframe.errors import ConfigError, NoArchitecture, WeightsError, one_line
 from vlframe.registry.sources import is_path
 
 
@@ -110,7 +110,7 @@ def _why(source: str, error: Exception) -> str:
             "it is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids fetching it; fetch it once with "
             f"`hf download {source}`, set HF_HUB_OFFLINE=0, or name a folder that has it (source=<folder>)"
         )
-    return " ".join(str(error).split())
+    return one_line(error)
 
 
 @contextmanager
