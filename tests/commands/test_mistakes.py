@@ -25,7 +25,7 @@ MISTAKES = [
     (["train", "+foo=1"], ["no key 'foo'", "connector"]),
     ([*QUICK, "lr=1e-4"], ["no key 'lr'. Did you mean ", "stages.main.lr", " or stages.motion."]),
     ([*QUICK, "trainer.batch_size=4"], ["no key 'trainer.batch_size'. Did you mean ", "stages.main.batch_size"]),
-    ([*QUICK, "frames=4"], ["no key 'frames'. Did you mean media.frames"]),
+    ([*QUICK, "frames=4"], ["no key 'frames'. Did you mean ", "media.frames"]),
     ([*QUICK, "clip=1"], ["no key 'clip'. Did you mean stages.m", ".max_grad_norm"]),
     (["plan", "clip=a.mp4"], ["no key 'clip'; the config has audio_connector"]),
     ([*QUICK, "stage@stages.more=tune"], ["no stage 'more'", "+stage@stages.more=everything stages.more.steps="]),
@@ -270,3 +270,14 @@ def test_a_run_without_its_key_is_told_it(here: Path, capsys: pytest.CaptureFixt
     (here / "some").mkdir()
     (here / "some" / "config.yaml").write_text("seed: 1")
     assert "a run is named by a key, like run=some" in refused(capsys, "evaluate", "some")
+
+
+def test_predict_looks_for_its_files_before_it_reads_weights(
+    here: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "some").mkdir()
+    (here / "some" / "config.yaml").write_text("seed: 1")
+    monkeypatch.setattr("vlframe.inference.pipeline.load_run", lambda *_: pytest.fail("weights were read"))
+    for prompt in ("prompt=what?", "prompt='<video> what?'"):
+        words = ["predict", "run=some", prompt, "media=nowhere.mp4"]
+        assert "nowhere.mp4: there is no such file" in refused(capsys, *words)

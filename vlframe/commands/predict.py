@@ -35,16 +35,18 @@ def predict(config: PredictConfig, registry: Registry) -> str:
     from vlframe.inference.described import notes, timeline_table
     from vlframe.inference.generate import answer_prepared, prepared, question
     from vlframe.inference.pipeline import load_run, named_device
+    from vlframe.runs.folder import RunFolder
     from vlframe.runs.places import absolute_paths
 
     device = None if config.device is None else named_device(config.device)
+    RunFolder.open(config.run)
+    paths = [config.media] if isinstance(config.media, str) else list(config.media or [])
+    sample = question(paths, config.prompt, sound=config.sound)  # before minutes go into weights
     pipeline, _ = load_run(config.run, registry, absolute_paths({"moved": config.moved}), config.checkpoint)
     pipeline.device = device
-    paths = [config.media] if isinstance(config.media, str) else list(config.media or [])
     sampling: dict[str, Any] = {"max_new_tokens": config.max_new_tokens}
     if config.temperature > 0:
         sampling |= {"do_sample": True, "temperature": config.temperature}
-    sample = question(paths, config.prompt, sound=config.sound)
     (row,) = prepared(pipeline, [sample])
     if config.show_timeline:
         print(timeline_table(sample, row, pipeline.budget), end="\n\n", flush=True)

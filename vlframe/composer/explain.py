@@ -36,6 +36,10 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
         return _not_chosen_here(found[1], keys)
     if found := re.match(r"Could not override '([^']+)'\.\s+Did you mean to override (\S+)@(\S+)\?", str(error)):
         return ConfigError(f"{found[1]!r} is chosen at {found[3]}; write {found[3]}=…")
+    if found := re.match(
+        r"Could not override '([^'@]+@[^']+)'", str(error)
+    ):  # others of its group are chosen elsewhere
+        return _not_chosen_here(found[1], keys)
     if found := re.match(r"Ambiguous value for argument '([^'=]+)=(.*?)'\n", str(error)):
         return ConfigError(
             f"{found[1]}={found[2]} has several values; add -m to run one job for each, or write a list in brackets "

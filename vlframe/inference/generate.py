@@ -65,6 +65,8 @@ def _check_path(path: str) -> None:
         raise ConfigError(f"media is the folder {path}; name files in it, like media=[{path}/a.mp4,{path}/b.mp4]")
     if "," in path and not Path(path).exists():
         raise ConfigError(f"there is no file {path!r}; several are written in brackets, media=[{path}]")
+    if not Path(path).exists():
+        raise MediaError(f"{path}: there is no such file")
 
 
 def _holds_pictures(folder: Path) -> bool:

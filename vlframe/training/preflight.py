@@ -86,7 +86,7 @@ def check_device(settings: Any) -> None:
         raise ConfigError(
             f"trainer.devices is {listed}, which names GPUs, and this run has none (trainer.accelerator is "
             f"{settings.accelerator!r}, torch finds {there} GPU(s)); say how many processes, like "
-            f"trainer.devices={len(listed)}"
+            f"trainer.accelerator=cpu trainer.devices={len(listed)}"
         )
     devices = devices_of_node(settings)
     shared = not there and settings.accelerator == "auto" and devices > 1
