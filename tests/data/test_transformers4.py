@@ -1,5 +1,6 @@
 """Texts in parts, as tokenizers of transformers 4 read them."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -48,5 +49,7 @@ def test_the_character_of_a_medium_in_a_text_is_refused(tokenizer: AutoTokenizer
 def test_each_processor_refuses_it(name: str, tokenizer: AutoTokenizer, registry: Any) -> None:
     turns = (Turn("user", f"What is {MEDIUM}?"), Turn("assistant", "An icon."))
     processor = registry.build("processor", registry.check("processor", {"name": name}))
+    tokenizer = deepcopy(tokenizer)
+    tokenizer.add_tokens(["<vid_patch>", "<vid_start>", "<vid_end>"])  # which one of them writes around a medium
     with pytest.raises(DataError, match=r"U\+E000"):
         processor.write(Sample("a", turns), [], tokenizer, None, training=True)

@@ -90,7 +90,7 @@ def _template_lines(composition: MetaComposition, config: RunConfig) -> list[str
     from vlframe.data.template import no_end_of_turn
     from vlframe.errors import UserError
 
-    if not config.stages or config.processor is not None:
+    if "llm" not in composition.parameters or not config.stages or config.processor is not None:
         return []
     try:
         said = no_end_of_turn(composition.model.llm.tokenizer)
