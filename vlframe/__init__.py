@@ -10,6 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _DOOR = {
+    "API": "registry.hooks",
     "Command": "registry.hooks",
     "Component": "registry.hooks",
     "hookimpl": "registry.hooks",
@@ -35,6 +36,7 @@ _DOOR = {
     "FrameList": "contracts.reader",
     "PICTURE_SUFFIXES": "media.formats",
     "check_opened": "media.formats",
+    "reason_of_failure": "media.formats",
     "format_of": "media.formats",
     "frame_at": "media.sampling",
     "frame_files": "media.frame_files",
@@ -66,6 +68,8 @@ _DOOR = {
     "WeightsError": "errors",
     "PLACEHOLDERS": "contracts.modalities",
     "did_you_mean": "errors",
+    "named_line": "errors",
+    "one_line": "errors",
     "some_of": "errors",
     "Entry": "contracts.sample",
     "Media": "contracts.sample",
@@ -95,6 +99,7 @@ _DOOR = {
     "check_media": "data.transformers4",
     "transformers4_tokenizer": "data.transformers4",
     "address_hint": "paths",
+    "at_home": "paths",
     "cache_folder": "paths",
     "StoredTensor": "contracts.checkpoint_format",
     "Fused": "contracts.tensor_names",

@@ -74,7 +74,7 @@ def _run(words: list[str]) -> int:
     if first in ("-h", "--help"):
         print(usage(of_plugins), end="")
         return 0
-    if first == "--version":
+    if "--version" in words:
         from vlframe import __version__
 
         print(f"vlframe {__version__}")

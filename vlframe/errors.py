@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: the options it may have been meant for."""
-    near = difflib.get_close_matches(word, list(options), n=3)
+    """Return the end of a message about an unknown word: the options it may have been meant for. Of options in folders
+    (``system/finetune``), a folder or a last word is meant for all that have it.
+    """
+    options = list(options)
+    near = difflib.get_close_matches(word, options, n=3) or [item for item in options if word in item.split("/")]
     return f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
@@ -27,6 +30,12 @@ def one_line(error: BaseException) -> str:
     except Exception:  # others' code: its __str__ fails
         text = ""
     return text or type(error).__name__
+
+
+def named_line(error: BaseException) -> str:
+    """Return an error's class and message in one line; only the class if there is no message."""
+    name, text = type(error).__name__, one_line(error)
+    return name if text == name else f"{name}: {text}"
 
 
 class UserError(Exception):

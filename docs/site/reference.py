@@ -43,7 +43,7 @@ def api_page() -> str:
     """Return the page of everything that plugins and scripts import from ``vlframe``, by the room it comes from."""
     rooms: dict[str, list[str]] = {}
     for name, module in sorted(DOOR.items()):
-        rooms.setdefault(module.partition(".")[0], []).append(f"::: vlframe.{module}.{name}")
+        rooms.setdefault(module.partition(".")[0], []).append(_entry(name, module))
     blocks = [
         "# Python",
         "What `import vlframe` offers, to scripts and to plugins. Everything else may change without notice.",
@@ -51,6 +51,13 @@ def api_page() -> str:
     for room, names in sorted(rooms.items()):
         blocks += [f"## {room}", *names]
     return "\n\n".join(blocks) + "\n"
+
+
+def _entry(name: str, module: str) -> str:
+    """Return the block of one name, under the path by which it is imported."""
+    options = {"heading": f"vlframe.{name}", "toc_label": name}
+    lines = [f"      {option}: {value}" for option, value in options.items()]
+    return "\n".join([f"::: vlframe.{module}.{name}", "    options:", *lines])
 
 
 def config_page(command: str, schema: type) -> str:
@@ -101,7 +108,7 @@ def _presets(kind: Kind, registry: Registry) -> list[str]:
 
 
 _TOKENS = (
-    f"Tokens of a clip behind `encoder={TOWER}` (24 x 24 patches a frame), with the parameters that a connector has by "
+    f"Tokens of a clip after `encoder={TOWER}` (24 x 24 patches a frame), with the parameters that a connector has by "
     "default; `vlframe plan` counts them for any other composition."
 )
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import vlframe
 
+vlframe_api = 1
+
 THOUGHT = ("<think>", "</think>")  # the text between them is not part of the answer
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import vlframe
 
+vlframe_api = 1
+
 
 @vlframe.hookimpl
 def vlframe_components() -> Iterator[vlframe.Component]:

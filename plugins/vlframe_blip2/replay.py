@@ -68,7 +68,7 @@ def write_official(folder: Path, config: dict[str, Any], recorded: Tensors) -> t
     width = int(config["enc"])
     state |= {"ln_vision.weight": torch.ones(width), "ln_vision.bias": torch.zeros(width), "temp": torch.tensor(0.07)}
     sources = {"sizes": folder / "sizes.json", "vit": folder / "eva_vit_g.pth", "base": folder / "base"}
-    sources["sizes"].write_text(json.dumps({"encoder": 1, "connector": config["heads"]}))
+    sources["sizes"].write_text(json.dumps({"encoder": 1, "connector": config["heads"]}), encoding="utf-8")
     torch.save(random_vit(width), sources["vit"])
     write_opt(sources["base"], int(config["llm"]))
     source = folder / "blip2_pretrained_opt.pth"
@@ -106,4 +106,4 @@ def write_opt(folder: Path, width: int) -> None:
     state = OPTForCausalLM(config).state_dict()
     state.pop("lm_head.weight")  # the embeddings once more
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")

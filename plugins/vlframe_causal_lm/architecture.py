@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig
 
-from vlframe import ConfigError, did_you_mean, is_meta
+from vlframe import ConfigError, did_you_mean, is_meta, one_line
 
 # Older configs have these fields; transformers 5 keeps both in rope_parameters.
 OLD_NAMES = {"rope_theta": "rope_parameters", "rope_scaling": "rope_parameters"}
@@ -106,9 +106,7 @@ def _spelled(architecture: Mapping[str, Any]) -> PreTrainedConfig:
     try:
         config = AutoConfig.for_model(model_type, **fields)
     except Exception as error:  # each config class checks its fields in its own way
-        raise ConfigError(
-            f"llm architecture cannot be a {model_type}: {' '.join(str(error).split()) or type(error).__name__}"
-        ) from error
+        raise ConfigError(f"llm architecture cannot be a {model_type}: {one_line(error)}") from error
     _check_heads(config, "head_dim" in fields)
     return config
 

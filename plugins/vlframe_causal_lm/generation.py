@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from vlframe import ConfigError, DataError, did_you_mean
+from vlframe import ConfigError, DataError, did_you_mean, one_line
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 
@@ -94,7 +94,7 @@ def generation_settings(asked: Mapping[str, Any], room: int, streams: bool) -> G
     try:
         return GenerationConfig(**settings)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"these generation settings do not work: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"these generation settings do not work: {one_line(error)}") from error
 
 
 def _check_names(asked: Mapping[str, Any]) -> None:

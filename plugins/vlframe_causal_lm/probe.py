@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import deepcopy
+from logging import getLogger
 from typing import Any
 
 import torch
@@ -25,13 +27,21 @@ SMALL = {
     "vocab_size": 96, "hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "num_local_experts": 4, "sliding_window": 4,
     "word_embed_proj_dim": 64, "ffn_dim": 96, "intermediate_size_mlp": 96,
+    "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16, "kv_lora_rank": 16, "q_lora_rank": 16,
+    "qk_head_dim": 32,
+    "rotary_dim": 16, "num_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
+    # of state-space layers, whose inner width is twice the hidden one
+    "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_d_ssm": 128, "mamba_n_groups": 1,
+    "mamba_chunk_size": 16, "num_heads": 8,
 }  # fmt: skip
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 KINDS_OF_LAYERS = ("layer_types", "layers_block_type")
+NUMBERS_OF_LAYERS = ("attn_layer_indices",)
 LARGE = 4_000_000  # parameters; smaller models are tried as they are
 LENGTH, PADDING, NEW = 9, 3, 4  # tokens
 ADVICE = "take another architecture, such as mistral, mixtral, qwen2 or llama"
 RTOL, ATOL = 1e-3, 1e-4
+log = getLogger("vlframe")
 _TRIED: dict[str, str | None] = {}  # what ``what_fails`` found for each config
 
 
@@ -76,12 +86,18 @@ def _tried(config: PreTrainedConfig, attention: str) -> str | None:
                 return f"its own numbers do not fit one another ({first_line(twin)}); correct llm.architecture"
             if not isinstance(twin, PreTrainedModel):
                 twin = _built(_small, config, attention)
-            return _unable(twin) if isinstance(twin, PreTrainedModel) else None
+            if not isinstance(twin, PreTrainedModel):
+                log.warning(
+                    "no small copy of this %s model works (%s), so it was not tried whether it can be trained and "
+                    "asked; make a short run first (debug=fast)", config.model_type, first_line(twin)[:200],
+                )  # fmt: skip
+                return None
+            return _unable(twin)
     finally:
         logging.set_verbosity(level)
 
 
-def _built(make: Callable[..., Any], config: PreTrainedConfig, attention: str) -> PreTrainedModel | Exception | None:
+def _built(make: Callable[..., Any], config: PreTrainedConfig, attention: str) -> Any:
     """Build a working model of the config that ``make`` returns; its error if it does not work; None if none."""
     try:
         small = make(config, attention)
@@ -107,10 +123,17 @@ def _small(config: PreTrainedConfig, attention: str) -> PreTrainedConfig:
         kinds = getattr(small, name, None)
         if kinds:
             several = list(dict.fromkeys(kinds))[:2]
-            setattr(small, name, several * (2 // len(several)))
+            with suppress(AttributeError):  # a property, which follows from other fields
+                setattr(small, name, several * (2 // len(several)))
+    for name in NUMBERS_OF_LAYERS:
+        if getattr(small, name, None):
+            setattr(small, name, [1])
     for name, size in SMALL.items():
         if isinstance(getattr(small, name, None), int):
             setattr(small, name, min(size, getattr(small, name)))
+    heads = getattr(config, "num_attention_heads", None)
+    if heads and getattr(config, "num_key_value_heads", None) == heads:  # not shared, which some rely on
+        small.num_key_value_heads = small.num_attention_heads
     for name in IDS:
         setattr(small, name, None)
     return small
@@ -120,18 +143,24 @@ def _unable(twin: Any) -> str:
     """Describe the first thing that this model cannot do in one sentence; "" if it can do all."""
     ids_BS = torch.randint(3, twin.get_input_embeddings().weight.shape[0], (2, LENGTH))
     embeds_BSE = twin.get_input_embeddings()(ids_BS)
-    for step in (_hidden, _output, _padding, _generation):
+    steps = {
+        "the forward pass from embeddings": _hidden,
+        "the output layer": _output,
+        "padding on either side": _padding,
+        "generation from embeddings": _generation,
+    }
+    for what, step in steps.items():
         try:
             wrong = step(twin, ids_BS, embeds_BSE)
         except Exception as error:  # each architecture fails in its own way
-            wrong = f"{step.__doc__} fails ({first_line(error)})"
+            wrong = f"{what} fails ({first_line(error)})"
         if wrong:
             return f"{wrong}; {ADVICE}"
     return ""
 
 
 def _hidden(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """the forward pass from embeddings"""
+    """Describe how hidden states from embeddings differ from those from tokens; "" = they do not."""
     expected = body(twin)(ids_BS, use_cache=False).last_hidden_state
     found = hidden_states(twin, embeds_BSE, padded_layout(torch.ones_like(ids_BS)))
     return (
@@ -140,7 +169,7 @@ def _hidden(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
 
 
 def _output(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """the output layer"""
+    """Describe how logits by only the output layer differ from the model's own; "" = they do not."""
     hidden = hidden_states(twin, embeds_BSE, padded_layout(torch.ones_like(ids_BS)))
     same = torch.allclose(
         twin.get_output_embeddings()(hidden), twin(ids_BS, use_cache=False).logits, rtol=RTOL, atol=ATOL
@@ -149,7 +178,7 @@ def _output(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
 
 
 def _padding(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """padding on either side"""
+    """Describe how padding changes what a conversation gives; "" = it does not."""
     expected = hidden_states(twin, embeds_BSE[1:, PADDING:], padded_layout(torch.ones_like(ids_BS[1:, PADDING:])))
     for side in ("left", "right"):
         mask_BS = torch.ones_like(ids_BS)
@@ -165,7 +194,7 @@ def _padding(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
 
 
 def _generation(twin: Any, ids_BS: Tensor, embeds_BSE: Tensor) -> str:
-    """generation from embeddings"""
+    """Describe how generation from embeddings differs from the forward pass; "" = it does not."""
     settings = GenerationConfig(do_sample=False, max_new_tokens=NEW, pad_token_id=0, eos_token_id=None)
     mask_BS = torch.ones_like(ids_BS)
     mask_BS[1, :PADDING] = 0

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vlframe import ConfigError, Entry, Sample, Subset
+from vlframe import ConfigError, Entry, Sample, Subset, at_home
 from vlframe_conversations.entries import manifest_entries
 from vlframe_conversations.manifest import Manifest
 from vlframe_conversations.rows import RowReader
@@ -96,7 +96,7 @@ def _entries(source: Mapping[str, Any], reader: RowReader) -> Iterator[Entry]:
 
 
 def _path(source: Mapping[str, Any]) -> Path:
-    return Path(source["path"]).expanduser()
+    return Path(at_home(source["path"]))
 
 
 def _reader(
@@ -104,7 +104,8 @@ def _reader(
 ) -> RowReader:
     if stray_tags not in STRAY_TAGS:
         raise ConfigError(f"stray_tags is {stray_tags!r}; it can be {' or '.join(STRAY_TAGS)}")
-    root = Path(source.get("media_root") or media_root or _path(source).parent).expanduser()
+    said = source.get("media_root") or media_root
+    root = Path(at_home(said)) if said else _path(source).parent
     own = source.get("sound")
     return RowReader(Path(os.path.abspath(root)), sound if own is None else own, tuple(ignore_fields), stray_tags)
 

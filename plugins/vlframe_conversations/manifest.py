@@ -94,7 +94,9 @@ class Manifest:
                     yield start, at, number
                 elif text:
                     comment = comment_at(text.decode("latin-1"), 0)
-                    broken(number, comment or f"not a whole JSON object; {SHAPE}")
+                    comma = text.startswith(b"{") and text.endswith(b"},")
+                    said = "a comma follows the object" if comma else "not a whole JSON object"
+                    broken(number, comment or f"{said}; {SHAPE}")
 
     def _array_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
         """Yield start, end (bytes) and first line of every element.

@@ -105,10 +105,10 @@ class RowReader:
     def _check_fields(self, row: Mapping[str, Any], known: Collection[str], where: str) -> None:
         unknown = [key for key in row if key not in known]
         if unknown:
-            self.unknown(
-                f"{where}: unknown field(s) {', '.join(unknown)}; known here are {', '.join(known)}. To read the file "
-                f"without them: ignore_fields=[{','.join([*self.ignored, *unknown])}]"
-            )
+            hint = f"To read the file without them: ignore_fields=[{','.join([*self.ignored, *unknown])}]"
+            if "path" in known and not any(key in row for key in known if key not in ("type", *SPAN)):
+                hint = "None of them names the file: write its path in 'path'"  # one that is ignored may be the file
+            self.unknown(f"{where}: unknown field(s) {', '.join(unknown)}; known here are {', '.join(known)}. {hint}")
 
     def _fields(self, item: Any, known: Collection[str], where: str) -> dict[str, Any]:
         """Return the known fields that an object has."""

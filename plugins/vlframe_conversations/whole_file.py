@@ -21,8 +21,15 @@ TABLES = {
     b"SQLite format 3\0": "a SQLite file",
     b"\x80\x02": "a pickle", b"\x80\x03": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
 }  # fmt: skip
-UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-WIDE_TEXT = re.compile(rb"\s*(\0{1,3}[\s\[{]|[\s\[{]\0{1,3})")  # JSON in two or four bytes a character, without a mark
+# JSON text of two or four bytes a character, with a mark or without one; the order counts.
+WIDE = {
+    "UTF-32": rb"\xff\xfe\0\0|\0\0\xfe\xff",
+    "UTF-16": rb"\xff\xfe|\xfe\xff",
+    "UTF-32BE": rb"\0\0\0[\s\[{]",
+    "UTF-32LE": rb"[\s\[{]\0\0\0",
+    "UTF-16BE": rb"\0[\s\[{]",
+    "UTF-16LE": rb"[\s\[{]\0",
+}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LOOKED_AT = 1 << 24  # bytes; an object over several lines is far shorter
 HEAD = 1 << 16
@@ -34,6 +41,7 @@ TOML = re.compile(r"\[+[A-Za-z_][\w.-]*\]+")
 OBJECT = re.compile(r'\{\s*"')
 PYTHON = re.compile(r"\[?\s*\{\s*'")
 TURNS = ("conversations", "messages")
+OTHERS = {"path", "role", "from"}  # fields of a file and of a turn, not of a row
 WRAPPED = re.compile(r'\{\s*"([^"\\]+)"\s*:\s*\[\s*\{')
 SHAPE = "a manifest is a JSON array of objects, or JSON Lines: one object on each line"
 
@@ -59,10 +67,11 @@ def _other_format(path: Path, start: bytes) -> str:
     for sign, what in TABLES.items():
         if start.startswith(sign):
             return f"{what}, and manifests are JSON text; write its rows as JSON Lines first"
-    if start.startswith(UTF_16) or WIDE_TEXT.match(start):
+    encoding = next((name for name, begin in WIDE.items() if re.match(begin, start)), None)
+    if encoding:
         return (
-            "UTF-16 or UTF-32 text, and manifests are UTF-8; convert it, for example with "
-            f"iconv -f UTF-16 -t UTF-8 {path.name}"
+            f"{encoding} text, and manifests are UTF-8; convert it, for example with "
+            f"iconv -f {encoding} -t UTF-8 {path.name}"
         )
     if start and not any(start):
         return "no text: it begins with zeros, as a file does whose content was lost; fetch it again"
@@ -143,9 +152,9 @@ def one_object_or_several_lines(path: Path) -> str:
 
 
 def _are_rows(values: list[Any]) -> bool:
-    """Return whether these may be rows: objects with turns, or of several fields that are not a file's."""
+    """Return whether these may be rows: objects with turns, or of several fields that are not a file's or a turn's."""
     objects = [value for value in values if isinstance(value, dict)]
-    rows = [any(name in row for name in TURNS) or (len(row) > 1 and "path" not in row) for row in objects]
+    rows = [any(name in row for name in TURNS) or (len(row) > 1 and not OTHERS & row.keys()) for row in objects]
     return bool(values) and len(objects) == len(values) and all(rows)
 
 

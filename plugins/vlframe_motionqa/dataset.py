@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import vlframe
-from vlframe import ConfigError, Media, Sample, Subset, Turn
+from vlframe import ConfigError, Media, Sample, Subset, Turn, at_home
 from vlframe_motionqa import folder as folders
 from vlframe_motionqa.questions import QUESTIONS
 from vlframe_motionqa.rendering import Clip
@@ -56,7 +56,7 @@ class MotionQA:
             "travel": float(travel),
         }
         self.clips = draw_clips(split, clips, kinds, seed, travel)
-        self.folder = Path(folder).expanduser() if folder else _cache_folder(parameters)
+        self.folder = Path(at_home(folder)) if folder else _cache_folder(parameters)
         folders.ensure(self.folder, parameters, self.clips)
         asked = {
             category: [index for index, clip in enumerate(self.clips) if clip.scene.kind in QUESTIONS[category].scenes]

@@ -76,7 +76,7 @@ def _write(made: Path, folder: Path, parameters: dict[str, Any], clips: Sequence
             raise RuntimeError(
                 f"a process that wrote clips ended with exit code {other.exitcode}; its message is above"
             )
-    (made / MANIFEST).write_text(manifest_of(parameters, clips))
+    (made / MANIFEST).write_text(manifest_of(parameters, clips), encoding="utf-8")
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
@@ -92,7 +92,7 @@ def _write_share(made: Path, parameters: dict[str, Any], clips: Sequence[Clip], 
 def _is_whole(folder: Path, parameters: dict[str, Any], clips: Sequence[Clip]) -> bool:
     """Return whether a folder has all its clips; ``ConfigError`` if it was made with other parameters."""
     try:
-        text = (folder / MANIFEST).read_text()
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
         found = json.loads(text)["parameters"]
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
@@ -124,6 +124,6 @@ def _refuse_strangers(folder: Path) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock for one process at a time; the system frees the lock of a process that dies."""
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+    with open(folder.with_name(f".{folder.name}.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -6,6 +6,8 @@ from pathlib import Path
 import vlframe
 from vlframe_mplug_owl.settings import AbstractorParams, JsonLinesParams, ProcessorParams, TowerParams
 
+vlframe_api = 1
+
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlframe import TAGS, ConfigError, DataError, Entry, Media, Problem, Sample, Turn, as_words, did_you_mean
+from vlframe import TAGS, ConfigError, DataError, Entry, Media, Problem, Sample, Turn, as_words, at_home, did_you_mean
 
 FIELDS = ("image", "video", "text")
 OFFICIAL_TAGS = {"<image>": "image", "<|video|>": "video"}
@@ -107,14 +107,14 @@ def _paths(value: Any, kind: str, where: str) -> list[str]:
 def _file(path: str | None) -> Path:
     if not path:
         raise ConfigError("dataset mplug_owl needs path=<file of JSON Lines>")
-    file = Path(path).expanduser()
+    file = Path(at_home(path))
     if not file.is_file():
         raise ConfigError(f"dataset.path is {file}, and there is no such file")
     return file
 
 
 def _root(file: Path, media_root: str | None) -> Path:
-    root = Path(media_root).expanduser() if media_root else file.parent
+    root = Path(at_home(media_root)) if media_root else file.parent
     if not root.is_dir():
         raise ConfigError(f"dataset.media_root is {root}, and there is no such folder")
     return root.absolute()
@@ -123,7 +123,7 @@ def _root(file: Path, media_root: str | None) -> Path:
 def _lines(file: Path) -> list[tuple[int, str]]:
     """Return the lines that are not empty, numbered from 1."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is no UTF-8: {error}") from error
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -96,4 +96,4 @@ def write_official(folder: Path, said: dict[str, Any], recorded: dict[str, Tenso
             "tie_word_embeddings": False,
         },
     }
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import vlframe
 
+vlframe_api = 1
+
 
 @dataclass
 class AlignmentParams:

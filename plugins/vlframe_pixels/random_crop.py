@@ -56,7 +56,9 @@ class Cut:
 
 
 def cut_of(key: str, area: Sequence[float], mirror: float) -> Cut:
-    """ConfigError for shares that are not two from above 0 to 1, or a probability that is none."""
+    """Return the cut of these settings. ConfigError for shares that are not two numbers from above 0 to 1, or a
+    ``mirror`` that is no probability.
+    """
     if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
         raise ConfigError(f"pixels.{key} is {list(area)}; it is two shares of the area, above 0 and at most 1, the "
                           "smaller first")  # fmt: skip

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import vlframe
 
+vlframe_api = 1
+
 
 @dataclass
 class QFormerParams:

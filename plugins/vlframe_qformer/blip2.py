@@ -38,7 +38,7 @@ def read(qformer: nn.Module, queries_1QJ: Tensor, keys_BKJ: Tensor) -> Tensor:
 
 
 def check_width(*, width: int, depth: int, heads: int, intermediate: int, frequency: int) -> None:
-    """ConfigError for sizes of which no Q-Former can be built."""
+    """Raise ConfigError for sizes of which no Q-Former can be built."""
     check_positive(
         width=width, depth=depth, heads=heads, intermediate=intermediate, cross_attention_frequency=frequency
     )

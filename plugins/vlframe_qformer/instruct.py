@@ -201,7 +201,7 @@ def _extra(queries: int, width: int) -> nn.Parameter | None:
 
 
 def check_captions(caption_tokens: int, positions: int) -> None:
-    """ConfigError for captions that are too short to be learnt from, or longer than there are positions."""
+    """Raise ConfigError for captions that are too short to be learnt from, or longer than there are positions."""
     if not 3 <= caption_tokens <= positions:
         raise vlframe.ConfigError(
             f"connector.caption_tokens={caption_tokens} is not possible; it is at least 3, and at most "
@@ -257,7 +257,7 @@ class DropPath(nn.Module):
 
 
 def add_drop_path(qformer: nn.Module, share: float) -> None:
-    """After the dropout of every branch of every layer, from none in the first to ``share`` in the last."""
+    """Add drop path after the dropout of every branch of every layer, none in the first, ``share`` in the last."""
     layers = list(qformer.encoder.layer)  # type: ignore[union-attr, arg-type]
     for number, layer in enumerate(layers):
         rate = share * number / max(1, len(layers) - 1)
@@ -267,7 +267,7 @@ def add_drop_path(qformer: nn.Module, share: float) -> None:
 
 
 def check_instruction(*, longest: int, positions: int, pad_to: int, side: str, drop_path: float) -> None:
-    """ConfigError for lengths that do not fit, and for words there are none of."""
+    """Raise ConfigError for lengths that do not fit, and for words of which there are none."""
     if not 2 <= longest <= positions or not 0 <= pad_to <= positions:
         raise vlframe.ConfigError(
             f"connector.longest={longest} and pad_to={pad_to} are lengths of instructions, for which the connector has "

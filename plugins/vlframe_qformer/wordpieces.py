@@ -65,7 +65,9 @@ class WordPieces:
 
 @lru_cache(maxsize=8)
 def vocabulary(name: str) -> Tokenizer:
-    """The tokenizer of a folder or a hub id, with ``[DEC]``; or ``letters``. ConfigError for one that is no BERT's."""
+    """Return the tokenizer of a folder or a hub id, with ``[DEC]`` added; or that of ``letters``. ConfigError for one
+    that is not BERT's.
+    """
     if name == LETTERS:
         return _letters()
     try:
@@ -90,7 +92,7 @@ def vocabulary(name: str) -> Tokenizer:
 
 
 def _letters() -> Tokenizer:
-    """Word pieces of one character each, small letters, digits and signs."""
+    """Return word pieces of one character each: small letters, digits and signs."""
     signs = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     pieces = [*SPECIAL, *signs, *(f"##{sign}" for sign in string.ascii_lowercase + string.digits)]
     tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))

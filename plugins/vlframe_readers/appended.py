@@ -49,7 +49,7 @@ def _text(at: int, size: int) -> str:
 
 
 def _wave(file: BinaryIO, size: int) -> int | None:
-    """AVI is another kind of RIFF, read whole."""
+    """Return where a WAVE file ends by its header; None for AVI, another kind of RIFF, which is read whole."""
     file.seek(0)
     head = file.read(12)
     return 8 + int.from_bytes(head[4:8], "little") if head[8:12] == b"WAVE" else None

@@ -39,7 +39,8 @@ def next_box(file: BinaryIO, at: int, size: int) -> tuple[bytes, int | None]:
 
 def riff(file: BinaryIO, size: int) -> int:
     """Measure AVI and WAV: one RIFF chunk, or several in an AVI over 1 GB; a WAV over 4 GB states its size in a chunk
-    (RF64)."""
+    (RF64). A WAV whose samples are all there is whole: some writers count the eight bytes of its head as well.
+    """
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -50,10 +51,24 @@ def riff(file: BinaryIO, size: int) -> int:
             return 8 + length if 0 < length < 1 << 62 else size
         if head[:4] != b"RIFF" or is_unknown(length):
             break
+        if head[8:12] == b"WAVE" and at + 8 + length > size and _has_all_samples(file, at + 12, size):
+            return size
         at += 8 + length
         if at < size:
             at += length % 2
     return at
+
+
+def _has_all_samples(file: BinaryIO, at: int, size: int) -> bool:
+    """Return whether the chunk of samples of a WAV ends inside the file. ``at``: its first chunk."""
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            return length > 0 and at + 8 + length <= size
+        at += 8 + length + length % 2
+    return False
 
 
 def avi_chunks(file: BinaryIO, size: int, stream: int) -> int:

@@ -18,7 +18,7 @@ from vlframe import MediaError, VideoInfo
 from vlframe_readers.chunks import avi_chunks, is_unknown
 from vlframe_readers.clock import opening, shown, with_times
 from vlframe_readers.container import named, reading, video_stream
-from vlframe_readers.damage import whole
+from vlframe_readers.damage import repeats, whole
 from vlframe_readers.keyframes import is_clean
 from vlframe_readers.orientation import Orientation, orientation
 
@@ -82,12 +82,14 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
         last = packets.durations.get(times[-1], 0) if times else 0
         if not times:
             shown_at, last = _decoded_times(path, name)
+            if packets.repeated_until:
+                last = max(last, packets.repeated_until - (shown_at[-1] or 0))
         if name == "avi":
             shown_at, last = _chunk_times(stream, packets, shown_at, path)
         with named(path):
             turn = orientation(first)
         return Clip(
-            info=_info(container, stream, shown_at, last, first, turn, zero, path),
+            info=_info(container, stream, packets, shown_at, last, first, turn, zero, path),
             container=name,
             codec=codec,
             pixel_format=first.format.name,
@@ -104,6 +106,7 @@ def _clip(path: Path, changed: int, size: int) -> Clip:
 def _info(
     container: InputContainer,
     stream: VideoStream,
+    packets: _Packets,
     shown_at: Sequence[int | None],
     last: int,
     first: VideoFrame,
@@ -126,7 +129,8 @@ def _info(
         width=first.height if turn.swapped else first.width,
         has_audio=bool(container.streams.audio),
     )
-    return with_times(info, shown([time * tick for time in known], last * tick, fps, tick, zero))
+    times = [time * tick for time in known]
+    return with_times(info, shown(times, last * tick, fps, tick, zero, held=packets.repeated_until > 0))
 
 
 def _decoded_times(path: Path, container_name: str) -> tuple[list[int | None], int]:
@@ -189,6 +193,7 @@ class _Packets:
         self.numbers: list[int] = []  # of decoding
         self.durations: dict[int, int] = {}
         self.keys: list[int] = []
+        self.repeated_until = 0  # when the last packet ends that repeats a picture
         self.closed = True
         self.ordered = True  # no frame is shown before the first that can be decoded
 
@@ -232,7 +237,9 @@ def _scan(container: InputContainer, stream: VideoStream) -> tuple[_Packets, Vid
         packets.count += packet.dts is not None or packet.size > 0  # the last one only marks the end
         if packet.size:
             packets.add(packet, codec, extradata)
-        if first is None:
+        elif repeats(packet):
+            packets.repeated_until = (packet.pts or 0) + (packet.duration or 0)
+        if first is None and not repeats(packet):
             first = next(iter(packet.decode()), None)
     return packets, first, zero
 

@@ -70,19 +70,21 @@ class Shown:
     end: float | None = None
 
 
-def shown(begin_s: Sequence[float], last: float, fps: float, tick: float, clock: float | None) -> Shown:
+def shown(
+    begin_s: Sequence[float], last: float, fps: float, tick: float, clock: float | None, *, held: bool = False
+) -> Shown:
     """Return the times of frames that begin at ``begin_s`` (ascending, in stream time), on the file's clock.
 
-    Times are omitted if the rate is constant. ``last`` is how long the last frame is shown (0: unknown), ``tick`` the
-    unit of the stream's times, and ``clock`` the second at which the file's clock begins (None: with the frames); all
-    in seconds.
+    Times are omitted if the rate is constant, unless the last frame is ``held`` for longer than the others. ``last`` is
+    how long it is shown (0: unknown), ``tick`` the unit of the stream's times, and ``clock`` the second at which the
+    file's clock begins (None: with the frames); all in seconds.
     """
     if not len(begin_s):
         return Shown()
     times_T = np.asarray(begin_s) - (begin_s[0] if clock is None else clock)
     begin = max(float(times_T[0]), 0.0)
     even_T = times_T[0] + np.arange(len(times_T)) / fps
-    if np.abs(times_T - even_T).max() <= max(tick, JITTER / fps):
+    if not held and np.abs(times_T - even_T).max() <= max(tick, JITTER / fps):
         return Shown(begin if begin > tick else 0.0)
     times = tuple(np.round(times_T, 9).tolist())
     return Shown(times[0], times, round(times[-1] + last, 9) if last else None)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlframe import MediaError, check_opened, format_of, open_container
+from vlframe import MediaError, check_opened, format_of, open_container, reason_of_failure
 from vlframe_readers.appended import appended
 from vlframe_readers.clock import pictures
 from vlframe_readers.damage import ERRORS, log_checked
@@ -38,7 +38,7 @@ def reading(path: Path) -> Iterator[InputContainer]:
         with log_checked(path), open_container(path, spans(path)) as container:
             yield container
     except (av.FFmpegError, OSError, MemoryError) as error:  # MemoryError: a size field with nonsense in it
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = reason_of_failure(path, getattr(error, "strerror", None) or str(error) or type(error).__name__)
         raise MediaError(f"{path}: cannot be decoded as video or sound: {reason}") from error
     except IndexError as error:  # PyAV's, for a packet of a stream that did not exist when the file was opened
         raise MediaError(f"{path}: it is damaged: a stream begins in the middle of it ({error})") from error

@@ -55,10 +55,17 @@ def sound_frames(packets: Iterable[Any], stream: Any, path: Path, seen: Callable
 def _checked(packet: Any, path: Path) -> Iterator[Any]:
     if packet.is_corrupt and not _is_the_rest(packet, path):
         raise MediaError(f"{path}: it is damaged: its {packet.stream.type} has a hole{_at(packet)}")
+    if repeats(packet):
+        return
     for frame in packet.decode():
         if frame.is_corrupt and not packet.is_corrupt:
             raise MediaError(f"{path}: it is damaged: its {packet.stream.type} cannot be decoded whole{_at(frame)}")
         yield frame
+
+
+def repeats(packet: Any) -> bool:
+    """Return whether a packet is empty and has a time: the picture before it stays on show (Theora writes these)."""
+    return not packet.size and packet.pts is not None
 
 
 def _is_the_rest(packet: Any, path: Path) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import vlframe
 
+vlframe_api = 1
+
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlframe import ConfigError, SquarePixels, VideoGrid, is_meta
+from vlframe import ConfigError, SquarePixels, VideoGrid, is_meta, named_line
 from vlframe_timm.weights import create, load
 
 
@@ -87,6 +87,6 @@ def _measure(skeleton: nn.Module, name: str, level: int | None, size: int) -> tu
         height, width, dim = feature_map(skeleton, torch.empty(1, 3, size, size), level).shape[1:]
     except Exception as error:  # each model fails in its own way for an unsupported size or layout
         raise ConfigError(
-            f"timm's {name} gives no feature map for size={size}, level={level}: {type(error).__name__}: {error}"
+            f"timm's {name} gives no feature map for size={size}, level={level}: {named_line(error)}"
         ) from error
     return dim, height, width

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import vlframe
 
+vlframe_api = 1
+
 
 @dataclass
 class UmtParams:
@@ -47,5 +49,5 @@ def vlframe_components() -> Iterator[vlframe.Component]:
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:
-    """A small encoder for the CPU."""
+    """Return the folder of presets: a small encoder for the CPU."""
     return Path(__file__).parent / "conf"

@@ -120,7 +120,7 @@ class Umt(nn.Module):
         return {"umt_bTLC": self._run(pixels_BTCYX).unflatten(1, (-1, self.side**2))}
 
     def _run(self, pixels_BTCYX: Tensor) -> Tensor:
-        """Pixels to ``tokens_BND``."""
+        """Turn pixels into ``tokens_BND``."""
         pixels_BCTYX = pixels_BTCYX.transpose(1, 2).to(self.projection.weight.dtype)
         tokens_BND = self.projection(pixels_BCTYX).flatten(2).transpose(1, 2)
         table_ND = self.positions(pixels_BTCYX.shape[1], tokens_BND.device)

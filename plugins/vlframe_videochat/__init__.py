@@ -6,6 +6,8 @@ from pathlib import Path
 import vlframe
 from vlframe_videochat.settings import CaptionsParams, MixtureParams, ProcessorParams, QAParams, SamplerParams
 
+vlframe_api = 1
+
 DATASETS = (
     ("videochat_qa", "QA", QAParams, "VideoChat's questions and answers about clips or images"),
     ("videochat_captions", "Captions", CaptionsParams, "VideoChat's captions of clips or images"),

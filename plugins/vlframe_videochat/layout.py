@@ -19,7 +19,7 @@ def write(folder: Path, state: Tensors, heads: dict[str, int], llm: int) -> tupl
     """Write the files; return VideoChat's own, and the other sources by name. ``llm``: the language model's width."""
     sources = {"sizes": folder / "sizes.json", "base": folder / "base", "vit": folder / "eva_vit_g.pth"}
     sources["blip2"] = folder / "blip2_pretrained_flant5xxl.pth"
-    sources["sizes"].write_text(json.dumps(heads))
+    sources["sizes"].write_text(json.dumps(heads), encoding="utf-8")
     write_llama(sources["base"], llm)
     own = {name: value for name, value in state.items() if is_saved(name)}
     vit = {name.removeprefix(VIT): value for name, value in state.items() if name.startswith(VIT) and name not in own}
@@ -43,4 +43,4 @@ def write_llama(folder: Path, width: int) -> None:
     )
     state = LlamaForCausalLM(config).state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")

@@ -67,7 +67,7 @@ class Processor:
             raise DataError(f"sample {sample.id!r} has no answer to learn in its first {self.settings.text_tokens} "
                             "tokens of text (processor.text_tokens)")  # fmt: skip
         if sum(token < 0 for token in ids) < len(kinds):
-            raise DataError(f"sample {sample.id!r} has media behind its first {self.settings.text_tokens} tokens of "
+            raise DataError(f"sample {sample.id!r} has media after its first {self.settings.text_tokens} tokens of "
                             "text; raise processor.text_tokens, or shorten it")  # fmt: skip
         filled = bool(write.start) and self.settings.bos == "number"
         return TokenizedSample(ids, supervised, tuple(sample.media), first=float(ids[0]) if filled else None)

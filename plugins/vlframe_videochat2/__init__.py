@@ -12,6 +12,8 @@ from vlframe_videochat2.settings import (
     SamplerParams,
 )
 
+vlframe_api = 1
+
 DATASETS = (
     ("videochat2_qa", "Instructions", InstructionsParams, "instructions, questions and answers about clips "
      "or images: video or image, QA"),
@@ -50,5 +52,5 @@ def vlframe_components() -> Iterator[vlframe.Component]:
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:
-    """The released models and their training."""
+    """Return the folder of presets: the released models and their training."""
     return Path(__file__).parent / "conf"

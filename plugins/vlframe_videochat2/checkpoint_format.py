@@ -61,7 +61,7 @@ class Format:
     }
 
     def recognises(self, source: Path) -> bool:
-        """A recording says which system it is of, and a file shows by its name."""
+        """Return whether a recording names this system, or a file is named like its checkpoints."""
         if source.suffix == ".safetensors" and source.with_suffix(".json").is_file():
             return str(read_json(source.with_suffix(".json")).get("system", "")).startswith(SYSTEM)
         return source.suffix in (".pth", ".bin") and FILE.fullmatch(source.stem) is not None
@@ -182,7 +182,7 @@ def _existing(role: str, path: Path) -> Path:
 
 
 def _inside(source: Path) -> str | None:
-    """The key under which a file keeps its tensors."""
+    """Return the key under which a file keeps its tensors."""
     content = torch.load(source, map_location="meta", weights_only=True)
     return next((key for key in INSIDE if isinstance(content.get(key), dict)), None)
 

@@ -71,8 +71,8 @@ NOT_RUN = (
 
 
 def names(family: str, *, first_stage: bool = False, depth: int | None = None) -> TensorNames:
-    """The table of one of the three models. A file of it has low-rank adapters of its language model, and no more.
-    ``first_stage``: with what only that stage has, which later ones do not run; ``depth`` are then the encoder's
+    """Return the table of one of the three models. A file of it has low-rank adapters of its language model, and no
+    more. ``first_stage``: with what only that stage has, which later ones do not run; ``depth`` are then the encoder's
     blocks: UMT's own file has one more, which is not run.
     """
     beyond = () if depth is None else (f"vision_encoder.encoder.blocks.{depth}.{{rest:path}}",)
@@ -97,7 +97,7 @@ def names(family: str, *, first_stage: bool = False, depth: int | None = None) -
 
 
 def family_of(model_type: str) -> str:
-    """ConfigError for a language model that the official code has no class for."""
+    """Return the family of a language model. ConfigError for one that the official code has no class for."""
     if model_type not in FAMILIES:
         raise ConfigError(
             f"VideoChat2 has language models of the types {', '.join(FAMILIES)}, and this is {model_type!r}"
@@ -106,7 +106,7 @@ def family_of(model_type: str) -> str:
 
 
 def names_of(config: Mapping[str, Any]) -> TensorNames:
-    """The table by a run's config."""
+    """Return the table for a run's config."""
     family = family_of(str(config["llm"]["architecture"].get("model_type")))
     first_stage = config["connector"].get("alignment") is not None
     depth = config["encoder"].get("num_hidden_layers") if first_stage else None

@@ -81,7 +81,7 @@ class Processor:
             raise DataError(f"sample {sample.id!r} has no answer to learn in its first {most} tokens of text "
                             "(processor.text_tokens)")  # fmt: skip
         if sum(token < 0 for token in ids) < len(kinds):
-            raise DataError(f"sample {sample.id!r} has media behind its first {most} tokens of text; increase "
+            raise DataError(f"sample {sample.id!r} has media after its first {most} tokens of text; increase "
                             "processor.text_tokens, or shorten it")  # fmt: skip
         return ids, supervised
 

@@ -92,7 +92,7 @@ def write_official(folder: Path, config: dict[str, Any], recorded: Tensors) -> t
     files = {"sizes": "sizes.json", "vit_qformer": "umt_l16_qformer.pth", "base": "base"}
     sources = {role: folder / name for role, name in files.items()}
     numbers = {"encoder": config["vit_heads"], "connector": config["heads"], "image_size": config["img"]}
-    sources["sizes"].write_text(json.dumps(numbers))
+    sources["sizes"].write_text(json.dumps(numbers), encoding="utf-8")
     torch.save({name: value for name, value in state.items() if not name.startswith(added)}, sources["vit_qformer"])
     source = folder / f"videochat2_{hd}{family}_stage4.pth"
     torch.save({"model": {name: value for name, value in state.items() if name.startswith((*added, *later))}}, source)
@@ -111,4 +111,4 @@ def write_language_model(folder: Path, family: str, width: int) -> None:
     config = AutoConfig.for_model(model_type, **small)
     state = AutoModelForCausalLM.from_config(config).state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")

@@ -174,5 +174,5 @@ def framed(kind: str, seconds: Sequence[float] | None = None) -> str:
 
 
 def _blank(pieces: Sequence[Piece]) -> str:
-    """The space before a piece that is not the first."""
+    """Return the space before a piece that is not the first."""
     return " " if pieces else ""

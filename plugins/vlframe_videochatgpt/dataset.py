@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vlframe import ConfigError, DataError, Entry, Media, Problem, Sample, Turn, as_words, some_of
+from vlframe import ConfigError, DataError, Entry, Media, Problem, Sample, Turn, as_words, at_home, some_of
 
 FIELDS = ("video_id", "q", "a")
 ORDERS = ("alternate", "after", "before")
@@ -50,7 +50,7 @@ class Clips:
     """The files of a folder, by their names without the last suffix."""
 
     def __init__(self, file: Path, media_root: str | None) -> None:
-        self.root = Path(media_root).expanduser() if media_root else file.parent
+        self.root = Path(at_home(media_root)) if media_root else file.parent
         if not self.root.is_dir():
             raise ConfigError(f"media_root is {self.root}, and there is no such folder; it holds the clips")
         self.found: dict[str, list[Path]] = {}
@@ -71,7 +71,7 @@ def _file(path: str | None, order: str) -> Path:
         raise ConfigError(f"dataset.order is {order!r}; it can be {', '.join(ORDERS)}")
     if not path:
         raise ConfigError("dataset video_instruct needs path=<VideoInstruct_Dataset.json>")
-    file = Path(path).expanduser()
+    file = Path(at_home(path))
     if not file.is_file():
         raise ConfigError(f"dataset.path is {file}, and there is no such file")
     return file
@@ -79,7 +79,7 @@ def _file(path: str | None, order: str) -> Path:
 
 def _rows(file: Path) -> list[Any]:
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataError(f"{file} is no JSON: {error}; VideoInstruct is one JSON array of objects") from error
     if not isinstance(rows, list) or not rows:

@@ -74,7 +74,7 @@ def write_official(folder: Path, vision: Path, said: dict[str, Any], recorded: d
     ):
         place_.mkdir()
         save_file({name: value.contiguous() for name, value in tensors.items()}, place_ / "model.safetensors")
-        (place_ / "config.json").write_text(json.dumps(config))
+        (place_ / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def _llama(sizes: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from vlframe_videollama.settings import (
     WebvidParams,
 )
 
+vlframe_api = 1
+
 DATASETS = (
     ("webvid", "Webvid", WebvidParams, "captions of clips in the csv files of WebVid: videoid, page_dir, name"),
     ("filter_cap", "FilterCap", FilterCapParams, "captions of pictures in the filter_cap.json of MiniGPT-4 and LLaVA"),

@@ -31,7 +31,7 @@ def write(
 ) -> tuple[Path, dict[str, Path]]:
     """Write the files; return the source, and the other sources by name. The language model is random, ``llm`` wide."""
     sources = {"sizes": folder / "sizes.json", "base": folder / "base"}
-    sources["sizes"].write_text(json.dumps(heads))
+    sources["sizes"].write_text(json.dumps(heads), encoding="utf-8")
     write_llama(sources["base"], llm)
     if through_vision:
         plan = {"imagebind_vision": ("imagebind_huge.pth", (IMAGEBIND,)), "source": ("AL.pth", AL)}
@@ -64,7 +64,7 @@ def write_llama(folder: Path, width: int) -> None:
     )
     state = LlamaForCausalLM(config).state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
 
 
 def visual_branch(config: dict[str, Any]) -> Tensors:

@@ -6,6 +6,8 @@ from pathlib import Path
 import vlframe
 from vlframe_videollama2.settings import OfficialProcessorParams
 
+vlframe_api = 1
+
 
 @vlframe.hookimpl
 def vlframe_components() -> Iterator[vlframe.Component]:

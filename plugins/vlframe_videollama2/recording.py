@@ -27,7 +27,7 @@ def write_official(folder: Path, about: dict[str, Any], recorded: dict[str, Tens
     weights = {name.removeprefix("w/"): tensor for name, tensor in recorded.items() if name.startswith("w/")}
     shared = {name: weights[first].clone() for name, first in about.get("tied_aliases", {}).items() if first in weights}
     save_file({name: tensor.contiguous() for name, tensor in (weights | shared).items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(about["config"]))
-    (folder / "vision" / "config.json").write_text(json.dumps(about["vision_config"]))
+    (folder / "config.json").write_text(json.dumps(about["config"]), encoding="utf-8")
+    (folder / "vision" / "config.json").write_text(json.dumps(about["vision_config"]), encoding="utf-8")
     if about.get("beats_config"):
         torch.save({"cfg": about["beats_config"], "model": {}}, folder / "beats.pt")

@@ -36,7 +36,9 @@ def write(folder: Path, request: ExportRequest) -> None:
     encoder = request.config["encoder"]
     if not record.get("config") and not encoder["source"]:  # mm_vision_tower points here
         (folder / "vision_tower").mkdir()
-        (folder / "vision_tower" / "config.json").write_text(json.dumps(configs.tower_config(encoder), indent=2) + "\n")
+        (folder / "vision_tower" / "config.json").write_text(
+            json.dumps(configs.tower_config(encoder), indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def _write_beside(folder: Path, state: dict[str, Tensor], request: ExportRequest) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import vlframe
 
+vlframe_api = 1
+
 
 @dataclass
 class VideoMaeParams:

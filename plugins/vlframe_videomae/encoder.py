@@ -75,7 +75,7 @@ class VideoMae(nn.Module):
         return hidden_BND.unflatten(1, (grid.frames, grid.height, grid.width))
 
     def _embed(self, pixels_BTCYX: Tensor) -> Tensor:
-        """Tubelets to ``tokens_BND``, without positions."""
+        """Turn tubelets into ``tokens_BND``, without positions."""
         if pixels_BTCYX.shape[1] == 1:
             kernel_DCYX = self.projection.weight.sum(2)
             features_BDHW = F.conv2d(pixels_BTCYX[:, 0], kernel_DCYX, self.projection.bias, self.projection.stride[1:])
@@ -93,7 +93,7 @@ def sinusoids(positions: int, dim: int, device: torch.device) -> Tensor:
 
 
 def _cut(config: Any, layer: int) -> Any:
-    """The config of an encoder that ends with hidden state ``layer``, without the norm after the last block."""
+    """Return the config of an encoder that ends with hidden state ``layer``, without the norm after the last block."""
     if not isinstance(config.image_size, int) or not isinstance(config.patch_size, int):
         raise ConfigError(
             f"image_size={config.image_size} and patch_size={config.patch_size}: only square pictures and patches can "

@@ -7,6 +7,8 @@ from typing import Any
 
 import vlframe
 
+vlframe_api = 1
+
 
 @dataclass
 class WhisperParams:
@@ -45,5 +47,5 @@ def vlframe_components() -> Iterator[vlframe.Component]:
 
 @vlframe.hookimpl
 def vlframe_conf() -> Path:
-    """Whisper's encoder in its published size, and a small one."""
+    """Return the folder of presets: Whisper's encoder in its published size, and a small one."""
     return Path(__file__).parent / "conf"

@@ -22,7 +22,7 @@ class LogMel:
     sampling_rate: int = SAMPLING_RATE
 
     def features(self, waveform_L: "Tensor") -> "Tensor":
-        """``features_FM``, scaled so that the loudest decade is about 1."""
+        """Return ``features_FM``, scaled so that the loudest decade is about 1."""
         import torch
 
         length = round(self.seconds * SAMPLING_RATE)
@@ -36,7 +36,7 @@ class LogMel:
 
 @cache
 def _filters(mels: int) -> "Tensor":
-    """``filters_QM``: Slaney's mel scale and area norm, 0 to 8 kHz."""
+    """Return ``filters_QM``: Slaney's mel scale and area norm, 0 to 8 kHz."""
     from torchaudio.functional import melscale_fbanks
 
     return melscale_fbanks(WINDOW // 2 + 1, 0.0, SAMPLING_RATE / 2, mels, SAMPLING_RATE, "slaney", "slaney")

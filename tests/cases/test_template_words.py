@@ -88,7 +88,7 @@ def test_a_template_that_ends_no_answer_is_said_once(case: Case, monkeypatch: py
     folder = case("thinking-template")
     (folder / "template.jinja").write_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")
     make_tokenizer(folder, monkeypatch)
-    words, said = ["llm.tokenizer=./tokenizer"], "writes no end of turn behind an answer"
+    words, said = ["llm.tokenizer=./tokenizer"], "writes no end of turn after an answer"
     done = train(folder, "dataset.path=words.json", *words)
     (run,) = runs_in(folder)
     assert done.returncode == 0 and (run / "run.log").read_text().count(said) == 1

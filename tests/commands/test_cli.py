@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from vlframe.cli import main
+from vlframe.commands import MODULES
 
 LIGHT = """
 import sys
@@ -94,6 +98,21 @@ def test_help_of_a_command_for_a_run_names_its_keys_alone(tmp_path: Path) -> Non
     done = vlframe("predict", "--help", cwd=tmp_path)
     assert done.returncode == 0 and "max_new_tokens: 128" in done.stdout
     assert "stc_v35" not in done.stdout and "Hydra" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--version"], ["train", "--version"], ["--version", "list"], ["data", "--version"]])
+def test_the_version_is_vlframes(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"vlframe {version('vlframe')}\n"
+
+
+@pytest.mark.parametrize("command", [name for name in MODULES if not name.startswith("_")])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_explains_itself(command: str, flag: str, capsys: pytest.CaptureFixture) -> None:
+    """With its name and what may follow, on stdout, and without doing anything."""
+    assert main([command, flag]) == 0
+    shown = capsys.readouterr()
+    assert f"vlframe {command}" in shown.out and not shown.err
 
 
 @pytest.mark.parametrize("command", ["train", "data", "compare", "study", "verify", "export"])

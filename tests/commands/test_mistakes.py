@@ -23,6 +23,15 @@ MISTAKES = [
     (["list", "connector=stc"], ["plugins.paths", "not connector"]),
     # keys
     (["train", "+foo=1"], ["no key 'foo'", "connector"]),
+    ([*QUICK, "lr=1e-4"], ["no key 'lr'. Did you mean ", "stages.main.lr", " or stages.motion."]),
+    ([*QUICK, "trainer.batch_size=4"], ["no key 'trainer.batch_size'. Did you mean ", "stages.main.batch_size"]),
+    ([*QUICK, "frames=4"], ["no key 'frames'. Did you mean media.frames"]),
+    ([*QUICK, "clip=1"], ["no key 'clip'. Did you mean stages.m", ".max_grad_norm"]),
+    (["plan", "clip=a.mp4"], ["no key 'clip'; the config has audio_connector"]),
+    ([*QUICK, "stage@stages.more=tune"], ["no stage 'more'", "+stage@stages.more=everything stages.more.steps="]),
+    (["train", "dataset@benchmark.dataset=motionqa"], ["add it with +dataset@benchmark.dataset=<name>"]),
+    (["predict", "run=x", "prompt=what"], ["'x' is no run folder: there is no such folder in /"]),
+    (["trian", "experiment=quickstart"], ["no command 'trian'", "Did you mean 'train'"]),
     ([*QUICK, "+media.framez=1"], ["media.framez", "frames"]),
     ([*QUICK, "+stages.main.step=1"], ["stages.main.step", "steps"]),
     (["predict", "run=x"], ["needs prompt", 'prompt="What happens?"']),
@@ -51,6 +60,9 @@ MISTAKES = [
     ([*QUICK, "stages.main.lr=fast"], ["stages.main.lr is 'fast'; it must be a number"]),
     (["plan", "trainer.progress=maybe"], ["trainer.progress is 'maybe'; it must be true or false"]),
     (["plan", "name=[a]"], ["name is ['a']; it must be one text, not a list"]),
+    (["plan", "seed=-1"], ["seed is -1; it must be at least 0 and below 9.22"]),
+    (["plan", f"seed={10**20}"], ["seed is 1e+20; it must be at least 0 and below"]),
+    ([*QUICK, "stages.main.llm.lora.dropout=1"], ["lora.dropout is 1; it must be at least 0 and below 1"]),
     (["plan", "name={a:1}"], ["it must be one text, not a mapping"]),
     (["plan", "media.frames=${nope}"], ["media.frames refers to ${nope}, and there is no key 'nope'"]),
     # files where names are expected
@@ -230,7 +242,7 @@ def test_the_help_of_plan_has_its_own_key(capsys: pytest.CaptureFixture) -> None
 
 def test_a_recording_whose_name_has_an_equals_sign(here: Path, capsys: pytest.CaptureFixture) -> None:
     assert "no recording a=b.safetensors" in refused(capsys, "verify", "a=b.safetensors")
-    assert "it does not know formt" in refused(capsys, "verify", "a.safetensors", "formt=x")
+    assert "vlframe verify does not know formt" in refused(capsys, "verify", "a.safetensors", "formt=x")
     (here / "run=1").write_bytes(b"no recording")
     assert "does not know" not in refused(capsys, "verify", "run=1")
 
@@ -252,3 +264,9 @@ def test_the_folder_above_a_run_says_which_is_its_newest(here: Path, capsys: pyt
         (here / "runs" / "mine" / name / "config.yaml").write_text("{}")
     message = refused(capsys, "evaluate", "run=runs/mine")
     assert "its newest is runs/mine/20260202-2" in message
+
+
+def test_a_run_without_its_key_is_told_it(here: Path, capsys: pytest.CaptureFixture) -> None:
+    (here / "some").mkdir()
+    (here / "some" / "config.yaml").write_text("seed: 1")
+    assert "a run is named by a key, like run=some" in refused(capsys, "evaluate", "some")

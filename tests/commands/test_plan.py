@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from helpers.clips import ClipSpec, write_clip
+from huggingface_hub import constants
 from PIL import Image
 
 from vlframe.cli import main
@@ -112,3 +114,20 @@ def test_a_run_whose_data_the_parts_refuse_does_not_begin(
 def test_a_refusal_about_a_stage_names_it(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "experiment=quickstart", *words]) == 2
     assert capsys.readouterr().err.startswith(f"vlframe: {said}")
+
+
+def test_a_plan_asks_no_hub(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a tokenizer that is not on this machine neither: without a network each try is a wait."""
+    asked = []
+
+    def send(self: httpx.Client, request: httpx.Request, **_: object) -> httpx.Response:
+        asked.append(str(request.url))
+        raise httpx.ConnectError("no network")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(httpx.Client, "send", send)
+    absent = ["llm.source=someone/nowhere", "llm.tokenizer=null", "stages.main.llm.train=full"]
+    assert main(["plan", "experiment=quickstart", "device=h100", *absent]) == 0
+    said = capsys.readouterr().out
+    assert "to download: about" in said and "llm someone/nowhere" in said and "stage main: trains" in said
+    assert not asked and not constants.HF_HUB_OFFLINE

@@ -22,14 +22,14 @@ def run(words):
 """
 
 
-def installed(folder: Path, distribution: str, name: str) -> Path:
+def installed(folder: Path, distribution: str, name: str, source: str = SOURCE) -> Path:
     """A distribution with one plugin that offers the command ``name``."""
     module = distribution.replace("-", "_")
     information = folder / distribution / f"{module}-1.2.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
     (information / "entry_points.txt").write_text(f"[vlframe]\n{module} = {module}\n")
-    (folder / distribution / f"{module}.py").write_text(SOURCE.replace("NAME", name))
+    (folder / distribution / f"{module}.py").write_text(source.replace("NAME", name))
     return folder / distribution
 
 
@@ -106,6 +106,28 @@ def test_installed_commands_are_in_help_and_clashes_are_said(
     assert "two plugins offer the command 'speak'" in said and "one-speaker 1.2" in said and "two-speaker 1.2" in said
     assert main(["--help"]) == 0
     assert "two plugins offer the command 'speak'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (SOURCE, "vlframe speak …"),
+        ("from of_elsewhere_speaking import *", "vlframe speak …"),
+        ("from of_elsewhere_speaking import vlframe_commands, run", "vlframe speak …"),
+        ("vlframe_commands = 1 / 0", "no command of some-speaker:some_speaker: ZeroDivisionError"),
+        ("raise SystemExit('imported')", None),
+    ],
+)
+def test_help_imports_the_plugins_that_may_add_commands(
+    source: str, shown: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delitem(sys.modules, "some_speaker", raising=False)
+    monkeypatch.syspath_prepend(str(installed(tmp_path, "some-speaker", "speak", source)))
+    (tmp_path / "some-speaker/of_elsewhere_speaking.py").write_text(SOURCE.replace("NAME", "speak"))
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert ("some-speaker" in text) is (shown is not None) and (shown or "") in text
+    assert ("imported" in text) is False
 
 
 def test_vlframes_own_commands_are_not_replaced(

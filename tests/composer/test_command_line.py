@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vlframe.composer.command_line import parse
+from vlframe.composer.command_line import parse, words_in_brackets
 from vlframe.errors import ConfigError
 
 
@@ -25,6 +25,52 @@ def test_a_flag_takes_its_word_with_it() -> None:
     assert (line.flags.config_dir, line.flags.cfg, line.words) == ("mine", "job", ["seed=1", "name=x"])
     with pytest.raises(ConfigError, match="--cfg needs a word"):
         parse("train", ["--cfg"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cfg", "all_of_it"], "--cfg/-c: invalid choice: 'all_of_it' .choose from"),
+        (["--cfg=job=x"], "invalid choice: 'job=x'"),
+        (["--info", "nothing"], "--info/-i: invalid choice"),
+        (["--help=train"], "--help"),
+        (["--resolve"], "give both, like --cfg job --resolve"),
+        (["-p", "stages"], "give both, like --cfg job --package <key>"),
+        (["--version"], "there is no option '--version'"),
+    ],
+)
+def test_a_flag_that_cannot_be_is_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
+    """And not the usage of another program."""
+    with pytest.raises(ConfigError, match=said):
+        parse("train", words)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        ("[]", []),
+        ("seed=1", ["seed=1"]),
+        ("[connector=a, media.frames=4]", ["connector=a", "media.frames=4"]),
+        ("[media.withhold=[image,audio],seed=1]", ["media.withhold=[image,audio]", "seed=1"]),
+        ("media.withhold=[image]", ["media.withhold=[image]"]),
+        (
+            "[dataset.mixture=[{path: a.json, weight: 2}],seed=1]",
+            ["dataset.mixture=[{path: a.json, weight: 2}]", "seed=1"],
+        ),
+        ("""[prompt='a, b',name="c,d]"]""", ["prompt='a, b'", 'name="c,d]"']),
+        ("[seed=choice(1,2),name=x]", ["seed=choice(1,2)", "name=x"]),
+    ],
+)
+def test_overrides_in_brackets(text: str, words: list[str]) -> None:
+    assert words_in_brackets("run", text) == words
+
+
+@pytest.mark.parametrize("text", ["[a=[1,b=2]", "[a='x,b=2]", "a={b: 1"])
+def test_overrides_in_brackets_that_do_not_close(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"run=.* is not closed"):
+        words_in_brackets("run", text)
 
 
 def test_plugins_and_absent_parts() -> None:

@@ -75,6 +75,14 @@ def test_data_is_chosen_for_a_stage(registry) -> None:
         ),
         (["llm=Qwen/Qwen2-0.5B"], r"no llm named 'Qwen/Qwen2-0.5B'.*llm=causal_lm llm\.source=Qwen/Qwen2-0.5B"),
         (["experiment=quickstrat"], "no experiment named 'quickstrat'.*Did you mean 'quickstart"),
+        (["experiment=videollama2/fintune"], "no experiment named 'videollama2/fintune'.*mean 'videollama2/finetune'"),
+        (["experiment=videochatgpt"], "no experiment named 'videochatgpt'; there are .*mean 'videochatgpt/train'"),
+        (["experiment=stage4_hd"], "Did you mean 'videochat2/stage4_hd'"),
+        (["experiment=videollama2/nothing"], "no experiment named 'videollama2/nothing'; there are .*blip2/stage1, "),
+        (["encoder="], "no encoder named ''; there are clip, [^;]*$"),
+        (["+encoder=vit_tiny"], "encoder is chosen twice; choose it with encoder=<name>, without"),
+        (["+model=blip2"], "model is chosen twice"),
+        (["stage@stages.mine=tune"], r"no stage 'mine'; add it with \+stage@stages\.mine="),
     ],
 )
 def test_a_mistake_names_the_word_that_works(words: list[str], message: str, registry) -> None:
@@ -101,7 +109,7 @@ def test_the_last_word_of_a_group_counts(registry) -> None:
         ("train", "stage=null", r"add it with \+stage@stages\.main"),
         ("train", "stages=null", "stages cannot be null"),
         ("train", "encoder=null", "there is no encoder; choose one of"),
-        ("train", "stage@stages.main=null", "cannot be chosen here"),
+        ("train", "stage@stages.main=null", "there is no stage 'main'|cannot be chosen here"),
         ("train", "trainer=null", "trainer cannot be null"),
         ("evaluate", "experiment=null", "'experiment' cannot be chosen here; .* those of the run"),
         ("evaluate", "model=null", "'model' cannot be chosen here"),

@@ -1,6 +1,7 @@
 """The table of modalities: what a plugin may put into it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -37,9 +38,27 @@ def test_a_modality_is_added_once_and_forgotten() -> None:
         (modality(MediaKind("depth", 7, "a:B")), "placeholders"),
         (modality(MediaKind("depth", -300, None)), "no decoder"),
         (modality(DEPTH, branch=None), "names no branch"),
+        (modality(DEPTH, branch="depth_maps.DepthBranch"), "has the path 'depth_maps.DepthBranch'"),
+        (modality(MediaKind("depth", -300, "Decoder")), "has the path 'Decoder'"),
+        (modality(), "at least one"),
+        (replace(modality(DEPTH), media=DEPTH), "a tuple of vlframe.MediaKind"),
+        (replace(modality(DEPTH), media=("depth",)), "a tuple of vlframe.MediaKind"),
+        (modality(DEPTH, DEPTH), "already exist"),
+        (modality(DEPTH, replace(DEPTH, name="normals")), "placeholders"),
+        (modality(replace(DEPTH, placeholder=-300.5)), "placeholders"),
+        (modality(replace(DEPTH, name="depth map")), "has the name 'depth map'"),
+        (modality(replace(DEPTH, name="class")), "has the name 'class'"),
+        (modality(DEPTH, name="Depth"), "has the name 'Depth'"),
+        (replace(modality(DEPTH), encoder="depth__encoder"), "has the name 'depth__encoder'"),
+        (replace(modality(DEPTH), connector="depth-connector"), "has the name 'depth-connector'"),
+        (replace(modality(DEPTH), encoder="encoder"), "'encoder' is taken"),
+        (replace(modality(DEPTH), connector="audio_connector"), "'audio_connector' is taken"),
+        (replace(modality(DEPTH), encoder="llm"), "'llm' is taken"),
+        (replace(modality(DEPTH), connector="depth_encoder"), "'depth_encoder' is taken"),
+        (replace(modality(DEPTH), connector="seed"), "'seed' is taken"),
     ],
 )
 def test_what_cannot_be_added_is_said(wrong: Modality, words: str) -> None:
     with pytest.raises(PluginError, match=words):
-        add_modality(wrong)
+        add_modality(wrong, {"seed"})
     assert list(MODALITIES) == ["video", "audio"] and "depth" not in TAGS

@@ -211,6 +211,50 @@ def test_a_row_that_ends_in_a_question_teaches_the_ends_of_its_answers(name: str
     assert learnt(encode(talk("Q1", "red", "Thanks"), using), using) == f"{blank}red{CLOSING[name]}"
 
 
+CHANNELS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|start|>assistant<|channel|>final<|message|>' + "
+    "m.content + ('<|return|>' if loop.last else '<|end|>') }}{% else %}{{ '<|start|>' + m.role + '<|message|>' + "
+    "m.content + '<|end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+
+
+@pytest.mark.parametrize("thought", ["", "<think>hm</think>", "<think>\nhm\n</think>\n\n"])
+def test_words_between_the_opening_and_an_answer_are_not_taught_beside_a_thought(thought: str) -> None:
+    using = tokenizer(CHANNELS)
+    assert learnt(encode(talk("why?", f"{thought}since"), using), using) == f"{thought}since<|return|>"
+    assert learnt(encode(talk("a", f"{thought}b", "c", "d"), using), using) == f"{thought}bd<|return|>"
+    assert whole(encode_prompt(talk("why?"), using), using).endswith("<|channel|>final<|message|>")
+
+
+def test_a_thought_that_the_prompt_opens_is_taught_behind_its_opening() -> None:
+    """Only answers with a thought have one, and every prompt begins one."""
+    using = tokenizer(
+        "{% for m in messages %}{{ ('<A>' if m.role == 'assistant' else '<U>') + m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<A><think>\n{% endif %}"
+    )
+    row = talk("a", "<think>\nhm\n</think>b", "c", "d")
+    assert learnt(encode(row, using), using) == "hm\n</think>b</s>d</s>"
+
+
+def test_a_template_for_one_question_is_taken_for_rows_of_one() -> None:
+    using = tokenizer(
+        "{% if messages | length > 2 %}{{ raise_exception('one question only') }}{% endif %}"
+        "{% for m in messages %}{{ '<' + m.role + '>' + m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    assert learnt(encode(talk("a", "b"), using), using) == "b</s>"
+    assert whole(encode_prompt(talk("a", system="c"), using), using) == "<system>c</s><user>a</s><assistant>"
+    with pytest.raises(DataError, match="refuses a conversation of user, assistant, user, assistant: one question"):
+        encode(talk("a", "b", "c", "d"), using)
+
+
+def test_several_templates_without_a_default_are_refused_by_their_names() -> None:
+    using = AutoTokenizer.from_pretrained(TINY)
+    using.chat_template = {"tool_use": "x", "rag": "y"}
+    with pytest.raises(ConfigError, match=r"several chat templates \(rag, tool_use\), and none is called default"):
+        encode(talk("a", "b"), using)
+
+
 def test_an_answer_of_nothing_but_the_templates_own_thought_teaches_nothing() -> None:
     with pytest.raises(NothingToLearn):
         encode(talk("Q1", ""), tokenizer("glm4.6"))

@@ -45,6 +45,25 @@ CLOSED = {
     "clips.tar": (b"clip.mp4".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
     "frames.npy": (b"\x93NUMPY\1\0", "an array file"),
     "scan.dcm": (bytes(128) + b"DICM", "a DICOM file"),
+    "tape.dv": (b"\x1f\x07\0\xbf\xf8\x78\x78\x78", "a DV film without a container"),
+    "tape.gxf": (b"\0\0\0\0\1\xbc\0\0\0\x72", "a GXF film"),
+    "door.dav": (b"DHAV\xfd\0\0\0", "a film of a surveillance camera"),
+    "door.mjpeg": (b"--frame\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\xff", "a web camera's stream of pictures"),
+    "voice.silk": (b"\x02#!SILK_V3\x16\0", "a sound format"),
+    "voice.ircam": (b"\x64\xa3\1\0\0\0\x48\x43", "a sound format"),
+    "film.thd": (b"\xc0\x1c\0\0\xf8\x72\x6f\xba", "a sound format"),
+    "scan.dpx": (b"SDPX\0\0\x08\0", "a DPX or Cineon picture"),
+    "icon.icns": (b"icns\0\0\x10\0", "a picture of another format"),
+    "figure.emf": (b"\1\0\0\0" + bytes(36) + b" EMF", "a Windows metafile"),
+    "book.djvu": (b"AT&TFORM\0\0\0\x20DJVU", "a DjVu file"),
+    "huge.psb": (b"8BPS\0\2" + bytes(6), "a large Photoshop picture"),
+    "brain.nii": (b"\x5c\1\0\0" + bytes(340) + b"n+1\0", "an array file"),
+    "clips.parquet": (b"PAR1\x15\4", "a table or database"),
+    "clips.db": (b"SQLite format 3\0", "a table or database"),
+    "slides.ppt": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
+    "._clip.mp4": (b"\0\5\x16\7\0\2\0\0Mac OS X        ", "what macOS keeps beside a file"),
+    "player.mp4": (b"MZ\x90\0" + bytes(60), "a program"),
+    "text.png": (b"\x89PNG\n\x1a\n\0\0", "a PNG picture changed by a transfer in text mode"),
 }
 
 
@@ -77,6 +96,21 @@ def test_bytes_that_are_no_text_are_not_called_so(tmp_path):
     for content in (b"", b"  \n", b"a\0b", b"\xff\xfb\x90", b"\x01ab", b"\xe9\xe8 \xfc\xf6\xdf x"):
         (tmp_path / "a.mp4").write_bytes(content)
         assert format_of(tmp_path / "a.mp4") is None
+
+
+def test_a_file_of_zeros_is_told_from_a_damaged_one(registry, tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(bytes(10_000))
+    for opened in (media_kind, registry.build("reader", {"name": "auto"}).info):
+        with pytest.raises(MediaError, match=r"a\.mp4: .*it begins with zeros only.*fetch it again"):
+            opened(path)
+
+
+def test_a_picture_that_cannot_be_read_is_not_read_as_a_film(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    with pytest.raises(MediaError, match="this is a TIFF picture, and it cannot be read: it is damaged, or"):
+        media_kind(path)
 
 
 def test_an_empty_file_is_said_to_be_empty_by_all(registry, tmp_path):

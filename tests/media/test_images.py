@@ -114,6 +114,24 @@ def test_sixteen_bits_of_colour(tmp_path):
     assert np.abs(found_YXC - (deep_YXC >> 8)).max() <= 1
 
 
+@pytest.mark.parametrize("white", [0, 65535])
+def test_sixteen_bits_of_a_scanner_whose_white_is_zero(tmp_path, white):
+    grey_YX = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21
+    path = tmp_path / "scan.tif"
+    Image.fromarray(grey_YX if white else 65535 - grey_YX).save(path, tiffinfo={262: 1 if white else 0})
+    content = bytearray(path.read_bytes())
+    field = content.index(b"\x06\x01\x03\0\x01\0\0\0")  # the photometric interpretation, which Pillow writes itself
+    content[field + 8] = 1 if white else 0
+    path.write_bytes(content)
+    assert np.array_equal(load_image(path)[0, ..., 0], grey_YX >> 8)
+
+
+def test_sixteen_bits_of_a_pgm(tmp_path):
+    grey_YX = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21
+    Image.fromarray(grey_YX).save(tmp_path / "a.pgm")
+    assert np.array_equal(load_image(tmp_path / "a.pgm")[0, ..., 0], grey_YX >> 8)
+
+
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_numbers_of_32_bits_are_refused_and_not_clipped(tmp_path, mode):
     Image.fromarray(np.linspace(0, 70000, 64).reshape(8, 8).astype({"I": np.int32, "F": np.float32}[mode])).save(

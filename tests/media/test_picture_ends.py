@@ -1,5 +1,6 @@
 """Pictures and animations behind which another file was written."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image, features
 from vlframe.errors import MediaError
 from vlframe.media.file_kind import media_kind
 from vlframe.media.images import load_image, opened_picture, picture_size
-from vlframe.media.picture_ends import what_follows
+from vlframe.media.picture_ends import motion_jpeg, what_follows
 
 KINDS = ["gif", "png", "webp", *(["avif"] if features.check("avif") else [])]
 BEHIND = [b"", b"\0" * 7, b"\n"]
@@ -66,3 +67,27 @@ def test_a_file_that_is_cut_anywhere_has_nothing_behind(tmp_path: Path, kind: st
     for length in range(13, len(whole), 37):
         path.write_bytes(whole[:length])
         assert what_follows(path, {"webp": "WEBP"}.get(kind, kind.upper())) is None
+
+
+def jpeg(width: int = 16, **how) -> bytes:
+    made = io.BytesIO()
+    Image.fromarray(np.full((16, width, 3), width, np.uint8)).save(made, "JPEG", **how)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("count", [3, 40])
+def test_motion_jpeg_is_named_and_never_one_picture_of_it(tmp_path: Path, count: int, progressive: bool) -> None:
+    path = tmp_path / "door.jpg"
+    path.write_bytes(jpeg(progressive=progressive) * count)
+    assert motion_jpeg(path) == count and media_kind(path) == "video"
+    for opened in (load_image, picture_size):
+        with pytest.raises(MediaError, match=rf"this is Motion JPEG, {count} pictures .*ffmpeg -f mjpeg"):
+            opened(path)
+
+
+@pytest.mark.parametrize("behind", [b"", jpeg(), jpeg(8) + jpeg(24), b"words" + jpeg() * 2, jpeg()[:-40] + jpeg()])
+def test_what_a_camera_writes_behind_a_photo_is_no_motion_jpeg(tmp_path: Path, behind: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(jpeg() + behind)
+    assert motion_jpeg(path) == 1 and media_kind(path) == "image" and load_image(path).shape == (1, 16, 16, 3)

@@ -107,3 +107,41 @@ def test_images_and_what_is_known_only_on_reading_stay_as_they_are() -> None:
         Timeline(Media("video", CLIP)),
     ):
         assert filled(timeline, 2) is timeline
+
+
+class Fixed:
+    """A sampler that gives what it was made with."""
+
+    def __init__(self, given) -> None:
+        self.given = given
+
+    def indices(self, info, start, end, *, training, generator):
+        return self.given
+
+    def note(self, info, start, end):
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([0, 10], "frame 10 of a clip of 10 frames; it must give whole numbers from 0 to 9"),
+        ([-1, 3], "frame -1"),
+        ([0.0, 4.5], "frame 0.0"),
+        (np.linspace(0, 9, 4), "of a clip of 10 frames"),
+        (["1"], "frame '1'"),
+        ([None], "frame None"),
+        ([3, 1, 2], r"gives frames \[3, 1, 2\]; it must give them in ascending order"),
+        ([], "gives 0 frames"),
+    ],
+)
+def test_a_sampler_that_gives_what_is_no_frame_is_at_fault_and_not_the_file(given, words: str) -> None:
+    """A MediaError would quarantine every sample, and say that its file cannot be read."""
+    with pytest.raises(PluginError, match=words):
+        loader(10, Fixed(given), frames=4, step=1).timeline(Media("video", CLIP))
+
+
+@pytest.mark.parametrize("given", [np.array([0, 3, 9]), (0, 3, 9), [np.int32(0), np.int64(3), 9], range(0, 10, 3)])
+def test_whole_numbers_of_any_type_are_frames(given) -> None:
+    timeline = loader(10, Fixed(given), frames=4, step=1).timeline(Media("video", CLIP))
+    assert timeline.frames == tuple(int(item) for item in given) and {*map(type, timeline.frames)} == {int}

@@ -14,8 +14,8 @@ from vlframe.config.parts import LoraConfig, PartConfig
 from vlframe.config.typed import frozen, typed
 from vlframe.contracts.language_model import padded_layout
 from vlframe.errors import ConfigError
-from vlframe.model.adapters import adapted, add_adapter, alpha_of, merge_adapters, size_in_words
-from vlframe.model.selection import adapter_places
+from vlframe.model.adapters import adapted, add_adapter, alpha_of, has_adapter, merge_adapters, size_in_words
+from vlframe.model.selection import adapter_places, learning, plain_name
 from vlframe.paths import conf_folder
 
 GPT2 = [
@@ -150,3 +150,32 @@ def test_what_cannot_be_is_said_when_the_config_is_made(
     stage = ["+stage@stages.main=tune_lora", "stages.main.steps=1"]
     with pytest.raises(ConfigError, match=message):
         compose("train", [*TINY, *stage, *words], registry)
+
+
+class Flora(nn.Module):
+    """A part with lora in its own names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flora_proj = nn.Linear(4, 4, bias=False)
+        self.block = nn.ModuleDict(
+            {"lora_gate": nn.Linear(4, 4, bias=False), "lora_scale": nn.LayerNorm(4, bias=False)}
+        )
+
+
+def test_a_part_with_lora_in_its_own_names_has_no_adapters_of_itself() -> None:
+    part = Flora()
+    names = {"flora_proj.weight", "block.lora_gate.weight", "block.lora_scale.weight"}
+    full = frozen(PartConfig, typed(PartConfig, {"train": "full"}))
+    assert not has_adapter(part) and learning("encoder", part, full) == names
+    plan = part_settings(rank=2)
+    places = adapter_places("encoder", part, plan)
+    assert places == ["flora_proj", "block.lora_gate"]
+    add_adapter("encoder", part, plan.lora, places)
+    assert adapted(part) == {*places} and has_adapter(part)
+    learned = learning("encoder", part, plan)
+    assert len(learned) == 4 and {plain_name(name) for name in learned} == names - {"block.lora_scale.weight"}
+    assert {plain_name(name) for name, _ in part.named_parameters()} == names
+    assert adapter_places("encoder", part, plan) == places
+    merge_adapters(part)
+    assert {name for name, _ in part.named_parameters()} == names

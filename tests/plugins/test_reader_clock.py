@@ -232,6 +232,18 @@ def test_rates_of_television_are_constant(reader, tmp_path, rate, name, suffix):
     assert info.seconds == pytest.approx(90 * rate[1] / rate[0], rel=1e-3)
 
 
+def test_a_picture_that_empty_packets_repeat_stays_on_show(registry):
+    """Theora writes them where nothing changes: two pictures, shown from 0 to 0.8 and from 0.8 to 2 s."""
+    path = Path(__file__).parent / "inputs" / "held.ogv"
+    for name in ("pyav", "auto"):
+        read = registry.build("reader", {"name": name})
+        info = read.info(path)
+        assert (info.times, info.end) == ((0.0, 0.8), 2.0)
+        dark, light = read.frames(path, [0, 1]).mean((1, 2, 3))
+        assert dark < 40 and light > 130
+    assert [frame_at(info, second) for second in (0.1, 0.7, 0.9, 1.9)] == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_a_clip_of_one_frame(reader, tmp_path, suffix):
     path = tmp_path / f"one.{suffix}"

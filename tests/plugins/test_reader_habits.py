@@ -52,6 +52,19 @@ def test_a_wav_that_was_written_to_a_pipe(reader, tmp_path, riff, data, codec):
     np.testing.assert_array_equal(sound(reader, path), good)
 
 
+@pytest.mark.parametrize("more", [1, 8, 44, 4096])
+def test_a_wav_whose_head_counts_more_than_there_is_has_all_its_samples(reader, tmp_path, more):
+    """Some writers state the size of the file, not of what follows the first eight bytes."""
+    path = write_sound(tmp_path / "a.wav", "pcm_s16le", 0.6, 16000)
+    good, content = sound(reader, path), bytearray(path.read_bytes())
+    struct.pack_into("<I", content, 4, len(content) - 8 + more)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(sound(reader, path), good)
+    path.write_bytes(content[:-2])
+    with pytest.raises(MediaError, match="it is truncated"):
+        sound(reader, path)
+
+
 def test_a_wav_that_knows_its_length_is_refused_when_it_is_cut(reader, tmp_path):
     path = write_sound(tmp_path / "a.wav", "pcm_s16le", 0.6, 16000)
     content = path.read_bytes()

@@ -288,7 +288,7 @@ def test_long_conversations_are_cut_and_media_never(tokenizer) -> None:
     with pytest.raises(DataError, match="no answer to learn"):
         written(tokenizer, item, training=True, text_tokens=20)
     late = sample(("user", "What?"), ("assistant", "A dog."), ("user", "<video>\nAnd?"), ("assistant", "So."))
-    with pytest.raises(DataError, match="media behind"):
+    with pytest.raises(DataError, match="media after"):
         written(tokenizer, late, training=True, text_tokens=30)
     with pytest.raises(DataError, match="no answer to learn"):
         written(tokenizer, sample(("user", "<video>\nWhat?")), training=True)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,21 @@ from vlframe.composer.compose import compose, open_registry
 from vlframe.config.schema import PluginsConfig
 from vlframe.config.typed import to_yaml
 from vlframe.contracts.meta import meta_build
+from vlframe.contracts.modalities import MODALITIES, TAGS, forget_plugins_modalities
 from vlframe.errors import ConfigError, PluginError, UnknownName
 from vlframe.registry.registry import Registry
 
 Publish = Callable[..., Path]
 COMPONENT = "import vlframe\n@vlframe.hookimpl\ndef vlframe_components():\n    yield vlframe.Component({})\n"
+MODALITY = "import vlframe\n@vlframe.hookimpl\ndef vlframe_modalities():\n    yield {}\n"
+SMELL = (
+    "vlframe.Modality('smell', (vlframe.MediaKind('smell', -301, 'nose:Decoder'),), 'smell_encoder', "
+    "'smell_connector', 'nose:Branch')"
+)
+NOSE = (
+    "@vlframe.hookimpl\ndef vlframe_components():\n"
+    "    yield vlframe.Component('smell_encoder', {!r}, 'nose:Nose', {})\n"
+)
 
 # what is wrong, and what the reason must say
 BROKEN = {
@@ -39,6 +49,9 @@ BROKEN = {
     "params": (COMPONENT.format("'connector', 'x', 'm:C', {'depth': 2}"), ["{'depth': 2}", "dataclass"]),
     "params_called_name": (good("x").replace("queries", "name"), ["'x'", "called 'name'"]),
     "unknown_annotation": (good("x").replace(": int = 4", ": 'Tensor' = 4"), ["'x'", "Tensor"]),
+    "api_to_come": ("vlframe_api = 2\n" + good("x"), ["written for version 2 of the plugin API", "upgrade vlframe"]),
+    "api_of_old": ("vlframe_api = 0\n" + good("x"), ["written for version 0", "has version 1; upgrade the plugin"]),
+    "api_type": ("vlframe_api = '1'\n" + good("x"), ["vlframe_api is '1'", "a whole number (now 1)"]),
     "twins": (
         COMPONENT.format("'llm', 'x', 'm:C'") + "    yield vlframe.Component('llm', 'x', 'm:D')\n",
         ["llm 'x' twice"],
@@ -47,6 +60,10 @@ BROKEN = {
         "import vlframe\n@vlframe.hookimpl\ndef vlframe_conf(): return '/nowhere/conf'",
         ["/nowhere/conf", "not a folder"],
     ),
+    "modality_type": (MODALITY.format("'smell'"), ["yields str 'smell'", "vlframe.Modality"]),
+    "modality_of_a_kind_there_is": (MODALITY.format(SMELL.replace("smell_encoder", "reader")), ["'reader' is taken"]),
+    "modality_of_a_key_of_runs": (MODALITY.format(SMELL.replace("smell_connector", "trainer")), ["'trainer' is taken"]),
+    "modality_of_a_key_of_stages": (MODALITY.format(SMELL.replace("smell_encoder", "lr")), ["'lr' is taken"]),
 }
 
 
@@ -87,6 +104,52 @@ def test_a_broken_plugin_is_isolated_and_named(case: str, publish: Publish, caps
     for word in ("no connector named 'theirs'", "made_up", "broken-things:broken", *reason):
         assert word in str(refused.value)
     assert compose("train", ["connector=made_up"], open_registry()).connector["name"] == "made_up"
+
+
+@pytest.fixture
+def two_modalities_after() -> Iterator[None]:
+    yield
+    forget_plugins_modalities()
+
+
+@pytest.mark.usefixtures("two_modalities_after")
+@pytest.mark.parametrize("names", [("aaa-things", "zzz-things"), ("zzz-things", "aaa-things")])
+def test_components_of_another_plugins_modality_are_found_in_any_order(
+    names: tuple[str, str], publish: Publish
+) -> None:
+    publish(names[0], nose=MODALITY.format(SMELL) + NOSE.format("own", None))
+    publish(names[1], dog="import vlframe\n" + NOSE.format("better", None))
+    registry = Registry.installed()
+    assert not registry.broken and registry.names("smell_encoder") == ["better", "own"]
+
+
+@pytest.mark.usefixtures("two_modalities_after")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "    yield 'smell_encoder'\n",
+        "    raise RuntimeError('no licence')\n",
+        "@dataclasses.dataclass\nclass Wrong:\n    nostrils: set[int] = None\n",
+    ],
+    ids=["row", "error", "found when it is offered to Hydra"],
+)
+def test_a_broken_plugin_takes_its_modality_and_commands_with_it(fault: str, publish: Publish) -> None:
+    """Otherwise every run would have keys, and every word of text a tag, of a plugin that is not there."""
+    wrong = NOSE.format("own", "Wrong" if "class" in fault else None)
+    wrong = fault + wrong if "class" in fault else wrong + fault
+    command = "@vlframe.hookimpl\ndef vlframe_commands():\n    yield vlframe.Command('sniff', 'nose:sniff')\n"
+    publish("aaa-things", nose="import dataclasses\n" + MODALITY.format(SMELL) + wrong + command)
+    publish("zzz-things", dog="import vlframe\n" + NOSE.format("better", None))
+    publish("good-things", made=good("made_up"))
+    registry = open_registry()
+    assert list(MODALITIES) == ["video", "audio"] and "smell" not in TAGS
+    broken = {plugin.name: plugin.reason for plugin in registry.broken}
+    assert broken.keys() == {"aaa-things:nose", "zzz-things:dog"}
+    assert (
+        "'better' has the kind 'smell_encoder'" in broken["zzz-things:dog"] or "kinds are" in broken["zzz-things:dog"]
+    )
+    assert "sniff" not in registry.commands and "made_up" in registry.names("connector")
+    assert not any(row.component.kind == "smell_encoder" for row in registry.rows())
 
 
 def test_strict_makes_a_broken_plugin_fatal(publish: Publish, capsys: pytest.CaptureFixture) -> None:

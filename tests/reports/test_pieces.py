@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from helpers.clips import ClipSpec, write_clip
 from PIL import Image
 
 from vlframe.evaluation.statistics import Interval
+from vlframe.registry.registry import Registry
 from vlframe.reports.front import front, front_words
 from vlframe.reports.media import MediaFolder
 from vlframe.reports.tables import difference_words, latex_table, score_words
@@ -50,6 +52,38 @@ def test_what_no_browser_plays_is_written_anew_and_small(tmp_path: Path) -> None
     (tmp_path / "text.avi").write_text("no film")
     assert media.shown(str(tmp_path / "text.avi")).why == "text.avi: no browser plays it"
     assert media.shown(str(tmp_path / "gone.mp4")).why == "gone.mp4: is not there any more"
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_what_is_written_anew_is_upright(rotation: int, tmp_path: Path) -> None:
+    """As the model saw it: the old film has a matrix that rotates it, the new one has none."""
+    old = write_clip(tmp_path, ClipSpec("old.mov", codec="mpeg4", frames=3, rotation=rotation))
+    seen_YXC = Registry.installed().build("reader", {"name": "auto"}).frames(old, [0])[0]
+    shown = MediaFolder(tmp_path / "media", 10**7).shown(str(old))
+    with av.open(io.BytesIO(base64.b64decode(shown.src.partition("base64,")[2]))) as film:
+        shown_YXC = next(film.decode(video=0)).to_ndarray(format="rgb24")
+    assert shown_YXC.shape == seen_YXC.shape
+    assert np.abs(shown_YXC.astype(int) - seen_YXC).mean() < 25, "another rotation differs by about 80"
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.tif", "a.ppm", "a.tga"])
+def test_a_picture_that_no_browser_shows_is_a_picture_on_the_page(name: str, tmp_path: Path) -> None:
+    Image.effect_noise((900, 300), 90).convert("RGB").save(tmp_path / name)
+    shown = MediaFolder(tmp_path / "media", 10**7).shown(str(tmp_path / name))
+    data = (tmp_path / shown.src).read_bytes() if shown.src.startswith("media/") else base64.b64decode(
+        shown.src.partition("base64,")[2])  # fmt: skip
+    assert (shown.kind, Image.open(io.BytesIO(data)).format, Image.open(io.BytesIO(data)).size) == (
+        "image", "PNG", (480, 160),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["list.mp4", "list.avi"])
+def test_a_list_of_other_files_is_not_opened_for_the_page(name: str, tmp_path: Path) -> None:
+    """FFmpeg would play what a playlist names, from this disk or from the network."""
+    write_clip(tmp_path, ClipSpec("secret.ts", frames=5))
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / name).write_text(playlist)
+    assert MediaFolder(tmp_path / "media", 10**7).shown(str(tmp_path / name)).why == f"{name}: no browser plays it"
 
 
 def test_large_media_lie_beside_the_page_within_the_budget(tmp_path: Path) -> None:

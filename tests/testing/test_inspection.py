@@ -7,6 +7,7 @@ import pytest
 
 from vlframe.cli import main
 from vlframe.contracts.kinds import kinds
+from vlframe.contracts.modalities import forget_plugins_modalities
 from vlframe.testing.inspection import CHECKS
 
 SOURCE = """
@@ -105,6 +106,21 @@ def test_one_component_with_other_parameters(file: Path, capsys: pytest.CaptureF
     assert "not tried extra is too large" in capsys.readouterr().out
 
 
+def test_the_kind_of_a_plugins_modality_is_known(capsys: pytest.CaptureFixture) -> None:
+    """Kinds are looked up when the plugins are open."""
+    file = Path(__file__).parents[1] / "contracts" / "outside" / "depth_maps.py"
+    try:
+        assert main(["plugin", "check", "depth_encoder", "depth_tiny", f"plugins.paths=[{file}]"]) == 3
+        assert "the kit has no checks of depth_encoders" in capsys.readouterr().out
+    finally:
+        forget_plugins_modalities()
+
+
+def test_a_composition_may_hold_lists(capsys: pytest.CaptureFixture) -> None:
+    run = "run=[connector=pool_tiny,media.withhold=[image,audio],+stages={}]"
+    assert main(["plugin", "check", "objective", "language_modelling", run]) == 0, capsys.readouterr().out
+
+
 def test_a_name_of_several_kinds(file: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["plugin", "check", "trial_sound", f"plugins.paths=[{file}]"]) == 0
     said = capsys.readouterr().out
@@ -130,7 +146,10 @@ def test_what_needs_a_value_says_so(file: Path, capsys: pytest.CaptureFixture) -
         (["connector", "sct"], "no connector named 'sct'; there are"),
         (["conector", "stc"], "there is no kind 'conector'"),
         (["stc", "conector.x=1"], "conector.x: there is no kind 'conector'. Did you mean 'connector'"),
-        (["stc", "connector.depth={"], "connector.depth={ is no value that can be read"),
+        (["stc", "connector.depth={"], "'connector.depth={' cannot be read"),
+        (["stc", "connector.depth=1,2"], "connector.depth=1,2 has several values"),
+        (["stc", "plugins.path=[mine.py]"], "no key 'plugins.path'; plugins are named by plugins.paths"),
+        (["language_modelling", "run=[media.withhold=[image"], "'[' is not closed"),
         (["stc", "--fast"], "vlframe plugin check has no --fast; it has --json"),
         (["stc", "format=json"], "vlframe plugin check has no format; it has --json and run="),
     ],

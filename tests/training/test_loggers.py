@@ -5,7 +5,9 @@ import json
 import math
 import os
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from vlframe.inference.generate import question
 from vlframe.runs.checkpoint import latest
 from vlframe.runs.folder import RunFolder
 from vlframe.training import instantiate
+from vlframe.training.comet_login import check_comet
 from vlframe.training.run import train
 from vlframe.training.stopping import Stop
 
@@ -185,6 +188,39 @@ def test_a_logger_that_cannot_begin_is_one_sentence_and_leaves_no_folder(
     with pytest.raises(ConfigError) as caught:
         run_here(tmp_path, f"logger={logger}")
     assert all(word in str(caught.value) for word in said) and "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+COMET = "+logger.c._target_=lightning.pytorch.loggers.CometLogger"
+
+
+def test_comet_is_asked_for_its_login_before_there_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its logger begins an experiment when it is built, so it is not built for a trial."""
+    monkeypatch.setitem(sys.modules, "comet_ml", None)
+    with pytest.raises(ConfigError, match="c: CometLogger needs a package that is not installed: pip install comet-ml"):
+        run_here(tmp_path, COMET)
+    comet = ModuleType("comet_ml.config")
+    settings: dict[str, Any] = {"comet.api_key": None, "comet.start.online": None}
+    comet.get_config = settings.get
+    monkeypatch.setitem(sys.modules, "comet_ml", ModuleType("comet_ml"))
+    monkeypatch.setitem(sys.modules, "comet_ml.config", comet)
+    with pytest.raises(ConfigError, match=r"c: nobody is logged in to Comet.*COMET_API_KEY.*logger\.c\.online=false"):
+        run_here(tmp_path, COMET)
+    assert not (tmp_path / "runs").exists()
+    check_comet("c", {"online": False})
+    settings["comet.start.online"] = False
+    check_comet("c", {})
+    with pytest.raises(ConfigError, match="nobody is logged in"):
+        check_comet("c", {"online": True})
+    settings |= {"comet.start.online": None, "comet.api_key": "key"}
+    check_comet("c", {})
+
+
+def test_a_logger_that_lightning_has_not_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no WandbLoger; it has CSVLogger, .*Did you mean 'WandbLogger'"):
+        run_here(tmp_path, "+logger.c._target_=lightning.pytorch.loggers.WandbLoger")
+    with pytest.raises(ConfigError, match="lit: LitLogger needs a package that is not installed"):
+        run_here(tmp_path, "+logger.lit._target_=lightning.pytorch.loggers.LitLogger")
     assert not (tmp_path / "runs").exists()
 
 

@@ -56,6 +56,22 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
     assert found == {"s/0": ("drawn differently", "s/0")}
 
 
-@pytest.mark.parametrize("words", [["steps=5", "cut=5"], ["steps=5", "cut=0"], ["steps=many"]])
-def test_a_cut_that_is_none(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["steps=5", "cut=5"], "cut is 5 and steps is 5"),
+        (["steps=5", "cut=0"], "cut is 0"),
+        (["steps=many"], "steps is many"),
+        (["steps=5.5"], "steps is 5.5"),
+        (["cut=[1]"], "cut is [1]"),
+        (["cut=true"], "cut is True"),
+        (["-m", "seed=1,2"], "has no option -m"),
+        (["--cfg", "job"], "has no option --cfg"),
+        (["+stage@stages.more=tune", "stages.more.steps=1", "steps=1", "cut=0.5"], "to be shared among 2 stages"),
+    ],
+)
+def test_a_proof_that_cannot_be_made(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert main(["prove-resume", *training(manifest(tmp_path)), *words]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "runs").exists()

@@ -23,7 +23,7 @@ def run(folder: Path, *words: str, stop: Stop | None = None) -> RunFolder:
 
 
 def group(name: str, *tensors: torch.Tensor) -> dict:
-    return {"name": name, "params": list(tensors), "initial_lr": 0.1}
+    return {"name": name, "params": list(tensors), "initial_lr": 0.1, "eps": 1e-8}
 
 
 def test_a_rate_that_moves_nothing_is_said_and_stands_in_the_outcome(tmp_path: Path) -> None:
@@ -38,6 +38,14 @@ def test_a_rate_that_moves_nothing_is_said_and_stands_in_the_outcome(tmp_path: P
     assert said["state"] == "done" and "stage main changed no weight of" in said["why"] and "llm" in said["why"]
 
 
+def test_gradients_that_are_clipped_to_nothing_are_not_blamed_on_the_rate(tmp_path: Path) -> None:
+    folder = run(
+        tmp_path, "stages.main.llm.train=full", "stages.main.weight_decay=0", "stages.main.max_grad_norm=1e-30"
+    )
+    said = folder.log.read_text()
+    assert SAID in said and "clipped to max_grad_norm=1e-30" in said and "learning rate is" not in said
+
+
 def test_a_run_that_moved_before_it_was_stopped_has_learned(tmp_path: Path) -> None:
     folder = run(tmp_path, "stages.main.llm.train=full", "stages.main.lr=1e-3", stop=Stop(step=1))
     changed = weights(folder)
@@ -47,6 +55,21 @@ def test_a_run_that_moved_before_it_was_stopped_has_learned(tmp_path: Path) -> N
     after = weights(RunFolder.open(only_run(tmp_path)))
     assert all(torch.equal(changed[name], after[name]) for name in changed), "the second half moves nothing"
     assert SAID not in folder.log.read_text() and "llm" not in json.loads(folder.outcome.read_text())["why"]
+
+
+def test_what_a_finished_stage_left_is_not_forgotten_by_a_resumed_run(tmp_path: Path) -> None:
+    """Its end is known from its checkpoint, in a process that does not run it again."""
+    more = ["+stage@stages.second=tune", "stages.second.steps=3", "stages.second.batch_size=2"]
+    still = ["stages.main.llm.train=full", "stages.main.weight_decay=0", "stages.main.lr=1e-30"]
+    folder = run(tmp_path, *still, *more, stop=Stop(step=4))
+    assert folder.log.read_text().count(SAID) == 1 and json.loads(folder.outcome.read_text())["state"] == "stopped"
+    registry = open_registry()
+    for _ in range(2):  # the second time, nothing is left to train
+        train(compose("train", [f"resume={folder.path}"], registry), registry)
+        said = json.loads(folder.outcome.read_text())
+        assert said["state"] == "done" and "stage main changed no weight of" in said["why"] and "llm" in said["why"]
+        assert "stage second changed" not in said["why"] or "llm" not in said["why"].split("stage second")[1]
+    assert folder.log.read_text().count(SAID) == 1
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
@@ -79,5 +102,5 @@ def test_what_a_stage_began_with_is_unknown_for_other_ranks_and_older_checkpoint
     for state, names in (([], []), ([{"llm": 1}] * 2, []), ([fingerprints(groups)], ["llm"])):
         parts.restore(state)
         parts.begin(groups)
-        parts.end(groups, 3, reached=["llm"])
+        parts.end(groups, 3, ["llm"], 1.0)
         assert parts.names == names

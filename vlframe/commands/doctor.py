@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlframe.errors import UserError
+from vlframe.errors import UserError, one_line
+from vlframe.paths import at_home
 
 if TYPE_CHECKING:
     from vlframe.machine.cpus import Cpus
@@ -84,7 +84,7 @@ def examine() -> Iterator[Finding]:
 
 
 def versions() -> Finding:
-    told = [f"Python {platform.python_version()}"]
+    told = [f"Python {sys.version.split()[0]}"]
     for name in PACKAGES:
         try:
             told.append(f"{name} {version(name)}")
@@ -154,7 +154,7 @@ def readers(registry: Registry) -> Iterator[Finding]:
         try:
             registry.build("reader", {"name": name})
         except (UserError, ImportError, OSError) as error:
-            broken[name] = " ".join(str(error).split())
+            broken[name] = one_line(error)
     good = [name for name in names if name not in broken]
     for name, reason in broken.items():
         yield Finding("readers", f"{name} does not work: {reason}", "" if not good else f"say reader={good[0]}")
@@ -173,7 +173,7 @@ def plugins(registry: Registry) -> Iterator[Finding]:
 def cache(environment: Mapping[str, str]) -> Finding:
     """Report vlframe's own cache, whose contents can be made again."""
     place = environment.get("VLFRAME_CACHE") or os.path.join(
-        environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlframe"
+        environment.get("XDG_CACHE_HOME") or at_home("~/.cache"), "vlframe"
     )
     if writable(Path(place)):
         return Finding("cache", place)
@@ -187,7 +187,7 @@ def cache(environment: Mapping[str, str]) -> Finding:
 def hub(environment: Mapping[str, str]) -> Finding:
     """Report where weights named by a hub id come from, and whether there is a login for gated ones."""
     home = environment.get("HF_HOME") or os.path.join(
-        environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface"
+        environment.get("XDG_CACHE_HOME") or at_home("~/.cache"), "huggingface"
     )
     place = environment.get("HF_HUB_CACHE") or os.path.join(home, "hub")
     offline = environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
 
 USAGE = (("list [kind] [--json]", "the components that are installed, and who offers them"),)
-KEYS = ("plugins.paths", "plugins.strict")
 
 
 def main(words: list[str]) -> int:
+    from vlframe.commands.of_plugins import opened
+
     names = [word for word in words if not word.startswith("-") and "=" not in word]
     flags = [word for word in words if word.startswith("-")]
     overrides = [word for word in words if "=" in word]
@@ -24,24 +25,13 @@ def main(words: list[str]) -> int:
     if unknown or len(names) > 1:
         print(f"vlframe list: takes one kind and --json, not {' '.join([*unknown, *names[1:]])}", file=sys.stderr)
         return 2
-    if strange := sorted({word.lstrip("+").partition("=")[0] for word in overrides} - {*KEYS}):
-        print(f"vlframe list: knows the keys {' and '.join(KEYS)}, not {', '.join(strange)}", file=sys.stderr)
+    registry, strange = opened([word.removeprefix("+") for word in overrides])
+    if strange:
+        print(f"vlframe list: it has no key {strange[0].partition('=')[0]!r}; it takes plugins.paths", file=sys.stderr)
         return 2
-    registry = _registry(overrides)
     kind = names[0] if names else None
     print(json.dumps(listing_rows(registry, kind), indent=1) if "--json" in flags else listing(registry, kind))
     return 0
-
-
-def _registry(overrides: list[str]) -> Registry:
-    from vlframe.registry.registry import Registry
-
-    if not overrides:
-        return Registry.installed()
-    from vlframe.composer.command_line import parse  # imports Hydra, so only when needed
-
-    line = parse("list", overrides)
-    return Registry.installed(line.plugin_paths, line.strict)
 
 
 def listing_rows(registry: Registry, kind: str | None = None) -> list[dict[str, str]]:

@@ -89,11 +89,13 @@ def _template_lines(composition: MetaComposition, config: RunConfig) -> list[str
     """Warn of a chat template that does not teach to stop, if there are stages and the tokenizer is on this machine."""
     from vlframe.data.template import no_end_of_turn
     from vlframe.errors import UserError
+    from vlframe.registry.sources import nothing_fetched
 
     if "llm" not in composition.parameters or not config.stages or config.processor is not None:
         return []
     try:
-        said = no_end_of_turn(composition.model.llm.tokenizer)
+        with nothing_fetched():
+            said = no_end_of_turn(composition.model.llm.tokenizer)
     except (UserError, OSError):  # not on this machine: what is to be downloaded has a line of its own
         return []
     return [f"warning: {said}"] if said else []

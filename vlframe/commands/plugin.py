@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.commands import OF_PLUGINS
 from vlframe.errors import ConfigError, did_you_mean
+from vlframe.paths import at_home
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
@@ -79,6 +80,7 @@ def main(words: list[str]) -> int:
 
 
 def _new(words: Words) -> int:
+    from vlframe.commands.of_plugins import opened
     from vlframe.testing.starter import starter_kinds, write_starter
 
     words.refuse_others("new", (), ("folder",))
@@ -91,15 +93,15 @@ def _new(words: Words) -> int:
     if folder == "":
         raise ConfigError("folder= is empty; name the folder that is to be made, or leave it out")
     kind, name = words.plain
-    starter, made = write_starter(kind, name, Path(folder).expanduser() if folder else None, _registry(words))
+    registry, _ = opened(words.of_plugins)
+    starter, made = write_starter(kind, name, Path(at_home(folder)) if folder else None, registry)
     print(f"{made} has a {starter.kind} called {starter.name}, its preset, and its test. Next:\n")
     print(f"  pip install -e {made}\n  vlframe plugin check {starter.distribution}\n  python -m pytest {made}/tests")
     return 0
 
 
 def _check(words: Words) -> int:
-    from vlframe.composer.command_line import parse
-    from vlframe.composer.offer import open_registry
+    from vlframe.composer.command_line import words_in_brackets
     from vlframe.testing.inspection import Request, findings
 
     others = [key for key in words.keys if "." in key or key == "run"]
@@ -110,11 +112,9 @@ def _check(words: Words) -> int:
             f"package, or a file, and not {' '.join(words.plain) or 'nothing'!r}"
         )
     *kind, what = words.plain
-    _refuse_unknown_kind(kind)
-    line = parse("plugin", words.of_plugins)
-    paths = [*line.plugin_paths, *([what] if what.endswith(".py") and what not in line.plugin_paths else [])]
-    registry = open_registry(paths, line.strict)
-    request = Request(registry, paths, _values(words.keys), _overrides(words.keys.get("run", "")))
+    registry, paths = _opened(words, [what] if what.endswith(".py") else [])
+    _refuse_unknown_kind(kind)  # plugins may add kinds
+    request = Request(registry, paths, _values(words.keys), words_in_brackets("run", words.keys.get("run", "")))
     found = []
     for finding in findings(request, what, *kind):
         found.append(finding)
@@ -127,6 +127,18 @@ def _check(words: Words) -> int:
     return BROKEN if any(item.broken for item in found) else UNTRIED if any(item.untried for item in found) else 0
 
 
+def _opened(words: Words, files: Sequence[str] = ()) -> tuple[Registry, list[str]]:
+    """Open the plugins, including those that words name and those in ``files``, and offer their presets to Hydra;
+    return them with the paths of all single files.
+    """
+    from vlframe.commands.of_plugins import parsed
+    from vlframe.composer.offer import open_registry
+
+    line = parsed(words.of_plugins)
+    paths = list(dict.fromkeys([*line.plugin_paths, *files]))
+    return open_registry(paths, line.strict), paths
+
+
 def _refuse_unknown_kind(kind: Sequence[str]) -> None:
     from vlframe.contracts.kinds import kinds
 
@@ -137,34 +149,24 @@ def _refuse_unknown_kind(kind: Sequence[str]) -> None:
 
 def _values(keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return parameters by kind: ``connector.hidden=8``, ``benchmark.dataset.name=counts``."""
+    from vlframe.composer.command_line import parse
     from vlframe.contracts.kinds import kinds
 
+    line = parse("plugin", [f"{key}={text}" for key, text in keys.items() if "." in key])
     found: dict[str, dict[str, Any]] = {}
-    for key, text in keys.items():
-        kind, *path = key.split(".")
-        if not path:
-            continue
+    for word in line.overrides:
+        kind, *path = word.key.split(".")
         if kind not in kinds():
-            raise ConfigError(f"{key}: there is no kind {kind!r}{did_you_mean(kind, kinds())}")
+            raise ConfigError(f"{word.key}: there is no kind {kind!r}{did_you_mean(kind, kinds())}")
+        if word.varies:
+            raise ConfigError(
+                f"{word.text} has several values; give one, or a list in brackets ({word.key}=[{word.written}])"
+            )
         holder = found.setdefault(kind, {})
         for step in path[:-1]:
             holder = holder.setdefault(step, {})
-        holder[path[-1]] = _plain_value(key, text)
+        holder[path[-1]] = word.value
     return found
-
-
-def _overrides(text: str) -> list[str]:
-    """Return the words of ``run=[connector=gated_pool,media.frames=4]``."""
-    return [word.strip() for word in text.removeprefix("[").removesuffix("]").split(",") if word.strip()]
-
-
-def _plain_value(key: str, text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{key}={text} is no value that can be read: {' '.join(str(error).split())}") from error
 
 
 def said(finding: Finding) -> str:
@@ -185,24 +187,12 @@ def summary(found: Sequence[Finding]) -> str:
     )
 
 
-def _registry(words: Words) -> Registry:
-    from vlframe.composer.command_line import parse
-    from vlframe.registry.registry import Registry
-
-    line = parse("plugin", words.of_plugins)
-    return Registry.installed(line.plugin_paths, line.strict)
-
-
 def _matrix(words: Words) -> int:
-    from vlframe.composer.command_line import parse
-    from vlframe.composer.offer import open_registry
-
     words.refuse_others("matrix", ("--train",), ("format",))
     form = words.keys.get("format", "table")
     if form not in FORMATS:
         raise ConfigError(f"format is {form!r}; it can be {', '.join(FORMATS)}{did_you_mean(form, FORMATS)}")
-    line = parse("plugin", words.of_plugins)
-    registry = open_registry(line.plugin_paths, line.strict)
+    registry, _ = _opened(words)
     pairs = tried(registry, words.plain, train="--train" in words.flags, only=_with_parts_of_files(registry))
     systems = [] if words.plain else parts_of_models(registry)
     if form == "json":
@@ -221,9 +211,11 @@ def _with_parts_of_files(registry: Registry) -> Only | None:
 def tried(
     registry: Registry, kinds: Sequence[str] = (), *, train: bool = False, only: Only | None = None
 ) -> list[Pair]:
-    """Return the pairs of two kinds, or of all neighbouring kinds; ``only`` selects by kinds and names."""
+    """Return the pairs of two kinds, or of all neighbouring kinds of which there is something to try; ``only`` selects
+    by kinds and names.
+    """
     from vlframe.composer.compose import compose
-    from vlframe.testing.matrix import matrix, neighbours
+    from vlframe.testing.matrix import NothingToTry, matrix, neighbours
 
     known = neighbours()
     asked = [pair for pair in known if not kinds or pair == tuple(kinds)]
@@ -231,7 +223,14 @@ def tried(
         there = "; ".join(" ".join(pair) for pair in known)
         raise ConfigError(f"{' '.join(kinds)!r} is no pair of neighbouring kinds; there are {there}")
     base = compose("train", [], registry)
-    return [pair for two in asked for pair in matrix(base, registry, two, train=train, only=only)]
+    found: list[Pair] = []
+    for two in asked:
+        try:
+            found += matrix(base, registry, two, train=train, only=only)
+        except NothingToTry:
+            if kinds:
+                raise
+    return found
 
 
 def parts_of_models(registry: Registry) -> list[dict[str, str]]:

@@ -102,7 +102,7 @@ def main(words: list[str]) -> int:
 
 
 def plan_text(study: Study, planned: Sequence[Planned], registry: Registry, own: dict[str, str]) -> str:
-    """The plan as a table, or as JSON."""
+    """Return the plan as a table, or as JSON."""
     from vlframe.distributed.devices import device_here, device_named
     from vlframe.studies.plan import plan_study, shown_plan
 
@@ -115,7 +115,7 @@ def plan_text(study: Study, planned: Sequence[Planned], registry: Registry, own:
 
 
 def results_text(study: Study, planned: Sequence[Planned], form: str) -> str:
-    """The results as a table, CSV or JSON."""
+    """Return the results as a table, CSV or JSON."""
     from vlframe.studies.results import study_results
     from vlframe.studies.table import flat_results, shown_results
 
@@ -149,7 +149,7 @@ def _run(
 
 
 def _limits(own: dict[str, str]) -> Limits:
-    """What the page may take along. ConfigError: a library that draws is missing, or a value is no number."""
+    """Return how much the page may contain. ConfigError: a library that draws is missing, or a value is no number."""
     from vlframe.reports.needs import need_libraries
     from vlframe.reports.report import Limits
 
@@ -161,7 +161,7 @@ def _limits(own: dict[str, str]) -> Limits:
 
 
 def _chosen(study: Study, planned: Sequence[Planned], own: dict[str, str]) -> list[Planned]:
-    """The cells and seeds that ``cell=`` and ``seed=`` name."""
+    """Return the cells and seeds that ``cell=`` and ``seed=`` name."""
     labels, seeds = [cell.label for cell in study.cells], [str(seed) for seed in study.config.seeds]
     for name, known in (("cell", labels), ("seed", seeds)):
         if name in own and own[name] not in known:

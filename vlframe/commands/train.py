@@ -55,7 +55,7 @@ def optimized_metric(config: RunConfig, folder: RunFolder) -> float | None:
 
     if config.optimized_metric == LOSS or (config.optimized_metric is None and not benchmarks_of(config)):
         return _last_loss(folder)
-    scores = json.loads(folder.metrics_json.read_text()) if folder.metrics_json.is_file() else {}
+    scores = json.loads(folder.metrics_json.read_text(encoding="utf-8")) if folder.metrics_json.is_file() else {}
     name = config.optimized_metric or _primary(folder)
     value = scores.get(name)
     if isinstance(value, int | float) and math.isfinite(value):
@@ -76,12 +76,12 @@ def _primary(folder: RunFolder) -> str:
 
     if not folder.scores.is_file():
         return ""
-    return Evaluation.from_tree(json.loads(folder.scores.read_text())).primary_metric
+    return Evaluation.from_tree(json.loads(folder.scores.read_text(encoding="utf-8"))).primary_metric
 
 
 def _last_loss(folder: RunFolder) -> float | None:
     if not folder.metrics_csv.is_file():
         return None
-    with open(folder.metrics_csv, newline="") as file:
+    with open(folder.metrics_csv, newline="", encoding="utf-8") as file:
         losses = [row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")]
     return float(losses[-1]) if losses else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
+from argparse import ArgumentError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -16,17 +17,18 @@ from hydra.errors import OverrideParseException
 from vlframe.composer.explain import unreadable_word
 from vlframe.composer.path_words import path_word
 from vlframe.config.secrets import FREE_WORDS, refuse_secret_words
-from vlframe.contracts.kinds import kinds
-from vlframe.errors import ConfigError
+from vlframe.contracts.kinds import first_party_kinds, kinds
+from vlframe.errors import ConfigError, one_line
 
 FLAGS_WITH_A_WORD = (
     "--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd", "--config-name", "-cn",
     "--config-path", "-cp",
 )  # fmt: skip
 FLAGS = (
-    "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version",
+    "--help", "-h", "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help",
     *FLAGS_WITH_A_WORD,
 )  # fmt: skip
+CLOSING = {"[": "]", "{": "}", "(": ")"}
 SIGNS = {OverrideType.ADD: "+", OverrideType.FORCE_ADD: "++", OverrideType.DEL: "~"}
 
 
@@ -87,20 +89,52 @@ def parse(command: str, arguments: Sequence[str]) -> CommandLine:
     """
     refuse_secret_words(arguments)
     flag_words, override_words = _split(arguments)
-    flags = get_args_parser().parse_args(flag_words)
+    flags = _flags(flag_words)
     free = {key: value for key, _, value in (word.partition("=") for word in override_words) if key in FREE_WORDS}
     several = flags.multirun or "hydra.mode=MULTIRUN" in override_words
     words = [_word(text, several) for text in override_words]
-    absent = [name for name, kind in kinds().items() if not kind.many and _takes_out(name, words)]
-    return CommandLine(
+    line = CommandLine(
         command,
         flags,
-        overrides=tuple(word for word in words if word.key not in absent),
-        absent=tuple(absent),
+        overrides=tuple(words),
         plugin_paths=_plugin_paths(_last(words, "plugins.paths")),
         strict=_last(words, "plugins.strict") is True,
         free=free,
     )
+    return _without_absent(line)
+
+
+def _flags(words: Sequence[str]) -> Namespace:
+    """Parse flags with Hydra's own parser, whose usage would be that of another program. ConfigError: a value that a
+    flag does not take, or a flag without the one that it belongs to.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags = parser.parse_args(list(words))
+    except ArgumentError as error:
+        raise ConfigError(f"{one_line(error)}; see --help") from error
+    for name, typed in (("resolve", "--resolve"), ("package", "--package <key>")):
+        if getattr(flags, name) and not flags.cfg:
+            raise ConfigError(f"--{name} changes what --cfg shows; give both, like --cfg job {typed}")
+    return flags
+
+
+def with_plugins_kinds(line: CommandLine) -> CommandLine:
+    """Read the words again that choose components of kinds which plugins add: the line names plugins itself, so that
+    these kinds were not known when it was parsed.
+    """
+    several = line.flags.multirun or "hydra.mode=MULTIRUN" in line.words
+    new = kinds().keys() - first_party_kinds()
+    words = tuple(_word(word.text, several) if word.key.partition("@")[0] in new else word for word in line.overrides)
+    return _without_absent(replace(line, overrides=words))
+
+
+def _without_absent(line: CommandLine) -> CommandLine:
+    """Take the words that take a component out of a run from the overrides."""
+    absent = [name for name, kind in kinds().items() if not kind.many and _takes_out(name, line.overrides)]
+    kept = tuple(word for word in line.overrides if word.key not in absent)
+    return replace(line, overrides=kept, absent=(*line.absent, *absent))
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -117,6 +151,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif _is_override(word):
             overrides.append(word)
         else:
+            if (Path(word) / "config.yaml").is_file():
+                raise ConfigError(f"{word!r} is not key=value; a run is named by a key, like run={word}")
             raise ConfigError(
                 f"{word!r} is not key=value; write like seed=1, and quote what has spaces for the shell, like "
                 f'prompt="What happens?"'
@@ -141,6 +177,33 @@ def check_words_of_file(words: Sequence[str]) -> None:
             raise ConfigError(f"{text!r} is not key=value; write like media.frames=8")
         if _word(text, several=False, typed=False).varies:
             raise ConfigError(f"{text!r} has several values; give one, or a list in brackets")
+
+
+def words_in_brackets(key: str, text: str) -> list[str]:
+    """Return the overrides of ``key=[first.a=1,second.b=[2,3]]``: those between commas that stand in no bracket and in
+    no quotes. ConfigError: a bracket or quote that is not closed.
+    """
+    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    words, open_brackets, quote = [""], "", ""
+    for sign in inside:
+        if sign == "," and not open_brackets and not quote:
+            words.append("")
+            continue
+        words[-1] += sign
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign in CLOSING:
+            open_brackets += sign
+        elif open_brackets and sign == CLOSING[open_brackets[-1]]:
+            open_brackets = open_brackets[:-1]
+    if open_brackets or quote:
+        raise ConfigError(
+            f"{key}={text} cannot be read: {(quote or open_brackets[-1])!r} is not closed; write overrides in "
+            f"brackets, like {key}=[connector=<name>,media.frames=4]"
+        )
+    return [word.strip() for word in words if word.strip()]
 
 
 def _check_flag(word: str) -> None:

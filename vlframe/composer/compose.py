@@ -16,7 +16,7 @@ from vlframe.composer.debug import with_debug
 from vlframe.composer.explain import REFUSED, explain
 from vlframe.composer.nested import with_places
 from vlframe.composer.offer import hydra_with, offer, open_registry, schemas
-from vlframe.composer.resumed import start_of
+from vlframe.composer.start import start_of
 from vlframe.config.schema import RunConfig
 from vlframe.config.typed import typed, unresolved
 from vlframe.errors import ConfigError

@@ -38,11 +38,11 @@ def _without_regularisation(stage: dict[str, Any]) -> None:
 
 def _example(kind: str, config: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """Return the same component with its plugin's small example parameters."""
-    component = registry.row(kind, config["name"]).component
-    if component.example is None:
-        able = [row.component.name for row in registry.rows(kind) if row.component.example is not None]
+    row = registry.row(kind, config["name"])
+    if row.example is None:
+        able = [row.component.name for row in registry.rows(kind) if row.example is not None]
         raise ConfigError(
-            f"debug.tiny: the {kind} {component.name!r} has no example parameters; choose one that has: "
+            f"debug.tiny: the {kind} {row.component.name!r} has no example parameters; choose one that has: "
             f"{', '.join(able) or 'none'}"
         )
-    return {"name": component.name, **component.example}
+    return {"name": row.component.name, **row.example}

@@ -17,7 +17,7 @@ from vlframe.config.problems import add_a_stage, key_problem
 from vlframe.config.renamed import present_hint
 from vlframe.config.typed import read_yaml
 from vlframe.contracts.kinds import kinds
-from vlframe.errors import ConfigError, UnknownName, UserError
+from vlframe.errors import ConfigError, UnknownName, UserError, one_line
 from vlframe.paths import conf_folder
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
@@ -31,7 +31,7 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
     command's.
     """
     if isinstance(error, YAMLError):
-        return ConfigError(f"a config cannot be read: {' '.join(str(error).split())}")
+        return ConfigError(f"a config cannot be read: {one_line(error)}")
     if found := re.match(r"Could not override '([^']+)'. No match", str(error)):
         return _not_chosen_here(found[1], keys)
     if found := re.match(r"Could not override '([^']+)'\.\s+Did you mean to override (\S+)@(\S+)\?", str(error)):
@@ -40,6 +40,12 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
         return ConfigError(
             f"{found[1]}={found[2]} has several values; add -m to run one job for each, or write a list in brackets "
             f"({found[1]}=[{found[2]}])"
+        )
+    if found := re.match(r"Multiple values for (\S+)\.|(\S+) appears more than once in the final defaults", str(error)):
+        key = found[1] or found[2]
+        return ConfigError(
+            f"{key} is chosen twice; choose it with {key}=<name>, without +, on the command line, and with "
+            f"`override /{key}: <name>` in a preset"
         )
     if isinstance(error, OverrideParseException):
         return unreadable_word(error)
@@ -54,7 +60,7 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
     if cause is not None and (found := re.match(r"Error merging override ([^=]+)=(\[.*\])", str(error))):
         key = found[1].lstrip("+")
         return ConfigError(f"{key} is {found[2]}; each item of it must be a mapping, like {{key: value}}")
-    return ConfigError(" ".join(str(error).split()))
+    return ConfigError(one_line(error))
 
 
 def _cause(error: Exception) -> OmegaConfBaseException | None:
@@ -142,24 +148,27 @@ def _conf_folders(registry: Registry) -> list[Path]:
 def _not_chosen_here(group: str, keys: Iterable[str]) -> ConfigError:
     if group == "stage":
         return ConfigError(f"'stage' is chosen with the name that the stage is to have: {add_a_stage('main')}")
+    preset, _, place = group.partition("@")
+    if preset == "stage" and place.startswith("stages."):
+        return ConfigError(f"there is no stage {place[7:]!r}; {add_a_stage(place[7:])}")
+    if place:
+        return ConfigError(f"nothing is chosen at {place} yet; add it with +{group}=<name>")
     allowed = present_hint(group) or f"; {_taken(list(keys))}"
     return ConfigError(f"{group!r} cannot be chosen here{allowed}")
 
 
 def _missing_option(error: MissingConfigException, registry: Registry) -> UserError:
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
-    kind = group.partition("/")[0]
-    given = str(error.missing_cfg_file).partition("/")[2]
-    if kind in kinds() and (kind != group or LIKE_A_FILE.search(given) or Path(given).exists()):
-        return UnknownName(_is_a_source(kind, given, registry))
-    options = set(error.options or [])
-    if not options and group and (conf_folder() / group).is_dir():
-        options = {file.stem for file in (conf_folder() / group).glob("*.yaml")}
+    missing = str(error.missing_cfg_file)
+    group, _, name = missing.rpartition("/") if missing.startswith("hydra/") else missing.partition("/")
+    if group in kinds() and name and ("/" in name or LIKE_A_FILE.search(name) or Path(name).exists()):
+        return UnknownName(_is_a_source(group, name, registry))
+    options = {*(error.options or []), *preset_files(group, registry)}
     here = [item for item in kinds().values() if item.group == group]
-    if here and (here[0].many or not options):  # Hydra's error lists only some of them
+    if here:
         options |= set(registry.names(here[0].name))
         group = here[0].name
-    return UnknownName(registry.unknown(group or "config", name, sorted(item for item in options if item[0] != "_")))
+    shown = sorted(item for item in options if not any(part.startswith("_") for part in item.split("/")))
+    return UnknownName(registry.unknown(group or "config", name, shown))
 
 
 def _is_a_source(kind: str, source: str, registry: Registry) -> str:

@@ -29,12 +29,12 @@ from vlframe.composer.explain import REFUSED, explain
 from vlframe.composer.guard import refuse_strange_hydra
 from vlframe.composer.help import help_of
 from vlframe.composer.offer import hydra_with, open_registry, schemas
-from vlframe.composer.resumed import start_of
+from vlframe.composer.start import start_of
 from vlframe.config.checks import check_given
 from vlframe.config.schema import SweepConfig
 from vlframe.config.secrets import redacted
 from vlframe.config.typed import plain
-from vlframe.errors import UserError
+from vlframe.errors import UserError, named_line
 from vlframe.registry.registry import Registry
 from vlframe.runs.sweep import read_jobs, record_job
 
@@ -214,7 +214,7 @@ class Job:
             self._record(number, own, error=redacted(str(error)), exit_code=error.exit_code)
             return self._failed(error, error, basic)
         except (Exception, SystemExit) as error:  # a plugin that exits ends its own job only
-            text = f"{type(error).__name__}: {error}"
+            text = named_line(error)
             self._record(number, own, error=text, exit_code=1, traceback=redacted(traceback.format_exc()))
             return self._failed(error, UserError(text), basic)
         self._record(number, own, value=value if isinstance(value, int | float | str) else None)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from vlframe.composer.command_line import parse
 from vlframe.composer.explain import REFUSED, explain
 from vlframe.composer.offer import hydra_with
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, named_line
 from vlframe.registry.registry import Registry
 
 START = "tasks"
@@ -80,8 +80,7 @@ def _launch(context: HydraContext, work: Tasks, composed: DictConfig, count: int
     except Exception as error:
         if own or isinstance(error, UserError):
             raise
-        name = type(error).__name__
         raise ConfigError(
             f"Hydra's launcher ({composed.hydra.runtime.choices['hydra/launcher']}) did not bring its jobs to an end: "
-            f"{name}: {' '.join(str(error).split())}; what was done is kept, and the same command goes on"
+            f"{named_line(error)}; what was done is kept, and the same command goes on"
         ) from error

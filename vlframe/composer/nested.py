@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from vlframe.composer.command_line import CommandLine, Word
+from vlframe.composer.command_line import CommandLine, Word, with_plugins_kinds
 from vlframe.config.fields import keys_of
 from vlframe.config.items import item_sentence, shown
 from vlframe.contracts.kinds import kinds
-from vlframe.contracts.modalities import parts
 from vlframe.errors import ConfigError
 from vlframe.registry.registry import Registry
 
-PARTS = parts()  # at import, before plugins are opened: those in the defaults list
 Choices = Callable[[Sequence[str]], Mapping[str, str | None]]
 
 
@@ -24,8 +22,8 @@ def with_places(line: CommandLine, schema: type, registry: Registry, choices: Ch
     """Rewrite the overrides that choose a component at a nested place. ``choices`` composes overrides and returns the
     chosen groups.
     """
-    line = _with_plugins_parts(_several_benchmarks(line))
-    line = _with_open_mappings(_with_tables(line, schema, registry), schema, registry)
+    line = _with_tables(_several_benchmarks(with_plugins_kinds(line)), schema, registry)
+    line = _with_open_mappings(line, schema, registry)
     places = [_kind(word, schema, registry) for word in line.overrides]
     if not any(places):
         return line
@@ -54,17 +52,6 @@ def _several_benchmarks(line: CommandLine) -> CommandLine:
     words = [Word(f"{key}={name}", key, value=name) for key, name in keys.items()]
     rest = [word for word in line.overrides if word.key != "benchmark"]
     return replace(line, overrides=(*words, *rest), absent=(*line.absent, "benchmark"))
-
-
-def _with_plugins_parts(line: CommandLine) -> CommandLine:
-    """Add the parts of plugins' modalities, which are in no defaults list, with ``+``."""
-    new = [name for name in parts() if name not in PARTS]
-    return replace(
-        line,
-        overrides=tuple(
-            word.moved(word.key, "+") if word.key in new and not word.sign else word for word in line.overrides
-        ),
-    )
 
 
 def _with_tables(line: CommandLine, schema: type, registry: Registry) -> CommandLine:

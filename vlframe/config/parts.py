@@ -22,7 +22,7 @@ class LoraConfig:
     rank: int = key(16, "rank of the adapters", at_least=1)
     scale: float = key(2.0, "the adapters' product is scaled by it, whatever their rank", above=0)
     alpha: float | None = key(None, "the scale as alpha / rank, in place of `scale`; changes with the rank", above=0)
-    dropout: float = key(0.05, "on the input of the adapters", at_least=0, at_most=1)
+    dropout: float = key(0.05, "on the input of the adapters", at_least=0, below=1)
     targets: Any = key(None, "module names; null or all = all linear layers but the output head", rule=targets)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vlframe.config.items import WORDS, item_sentence
-from vlframe.config.renamed import present_hint
-from vlframe.errors import did_you_mean
+from vlframe.config.renamed import present_hint, present_key
+from vlframe.errors import did_you_mean, some_of
 
 NOT_OF_A_TYPE = re.compile(r"Invalid type assigned: (\w+) is not a subclass of (\w+)")
 NO_MAPPING = re.compile(r"Cannot assign \w+ to Dict\[str, (\w+)\]|Cannot merge DictConfig with \w+")
@@ -117,6 +117,22 @@ def _like(error: OmegaConfBaseException, key: str) -> str:
     return f", like {key}.{names[0]}=… ({', '.join(names)})" if names else ""
 
 
+def _present_word(key: str) -> str:
+    """Return the last word of a key, by its present name."""
+    return (present_key(key) or key).rpartition(".")[2]
+
+
+def _places(node: Any, word: str, prefix: str = "") -> list[str]:
+    """Return every key of a config that ends in this word: whoever types ``lr=`` means that of a stage."""
+    found = []
+    for key in map(
+        str, node if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() else ()
+    ):
+        if prefix or key not in ("hydra", "choices"):
+            found += [f"{prefix}{key}"] if key == word else _places(node._get_node(key), word, f"{prefix}{key}.")
+    return found
+
+
 def _no_such_key(error: OmegaConfBaseException, parent: DictConfig, choose: Callable[[str, str], str]) -> str:
     keys = sorted(str(key) for key in parent if key != "hydra")
     key = str(error.full_key)
@@ -124,7 +140,10 @@ def _no_such_key(error: OmegaConfBaseException, parent: DictConfig, choose: Call
     if where == "stages":
         there = f"the run has {', '.join(keys)}{did_you_mean(str(error.key), keys)}" if keys else "the run has none"
         return f"there is no stage {str(error.key)!r}; {there}; {add_a_stage(str(error.key))}"
-    if hint := present_hint(key):
+    if places := [place for place in _places(parent._get_root(), _present_word(key)) if place != key]:
+        nearest = sorted(places, key=lambda place: place.count("."))
+        return f"there is no key {key!r}. Did you mean {some_of(nearest, 4, ' or ')}?"
+    if where and (hint := present_hint(key)):
         return f"there is no key {key!r}{hint}"
     if where and not keys:
         above = parent._get_parent()

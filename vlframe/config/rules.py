@@ -43,7 +43,7 @@ def folder_name(name: str) -> str:
 
 
 def media(kind: str) -> str:
-    """Kinds of media, of vlframe and of plugins."""
+    """Check the name of a kind of media, of vlframe or of a plugin."""
     return "" if kind in TAGS else f"it can be {', '.join(TAGS)}"
 
 

@@ -242,7 +242,7 @@ class RunConfig:
 
     name: str = key("default", "the experiment; the folder under `runs`", rule=folder_name)
     runs: str = key("runs", "the folder of all runs")
-    seed: int = key(0, "of weights, order and sampling")
+    seed: int = key(0, "of weights, order and sampling", at_least=0, below=2**63)
     resume: str | None = key(
         None, "a run folder to continue, with its own config and the keys changed on the command line"
     )

@@ -17,7 +17,7 @@ from vlframe.config.fields import MISSING, keys_of
 from vlframe.config.items import items_problem
 from vlframe.config.open_schema import open_schema
 from vlframe.config.problems import key_problem, value_problem
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, one_line
 from vlframe.paths import cache_folder
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ def read_yaml(path: Path, resolve: bool = True) -> dict[str, Any]:
             raise ConfigError(f"{path} is no config: it has no keys at its top")
         return _container(loaded, resolve)
     except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} cannot be read as a config: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} cannot be read as a config: {one_line(error)}") from error
 
 
 def unresolved(config: DictConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, SupportsIndex
 
 from vlframe.contracts.grids import VideoGrid
-from vlframe.errors import PluginError, UserError
+from vlframe.errors import PluginError, UserError, one_line
 
 DIVIDE = " (divide with //, which gives whole numbers)"
 
@@ -66,7 +66,7 @@ def _called(part: Any, method: str, asked: str, *arguments: object) -> Any:
     except (UserError, ValueError):  # it does not take this
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise WrongDeclaration(
             f"{type(part).__name__}.{asked} fails with {type(error).__name__}: {text[:300]}; what it does not take is "
             "a vlframe.ConfigError that says why",

@@ -53,6 +53,11 @@ _TABLE = (
 )
 
 
+def first_party_kinds() -> frozenset[str]:
+    """Return the names of the kinds that there are without plugins."""
+    return frozenset(kind.name for kind in _TABLE)
+
+
 def kinds() -> dict[str, Kind]:
     """Return every kind by name, in listing order, including those of plugins' modalities."""
     table = {kind.name: kind for kind in _TABLE}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import keyword
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from vlframe.errors import PluginError
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")  # a key of a config, a column of a manifest, <name> in text
+PATH = re.compile(r"\w+(\.\w+)*:\w+")  # of what is imported when it is used
 
 
 @dataclass(frozen=True)
@@ -74,37 +80,82 @@ def parts() -> tuple[str, ...]:
     return (*(name for item in MODALITIES.values() for name in (item.encoder, item.connector)), "llm")
 
 
-def add_modality(modality: Modality) -> None:
-    """Put a plugin's modality into the table. PluginError if its name, media or placeholders are taken, or it lacks a
-    decoder or branch.
+def add_modality(modality: Modality, reserved: Collection[str] = ()) -> None:
+    """Put a plugin's modality into the table. PluginError says what of it cannot be.
+
+    ``reserved`` are names that its kinds of component may not have: those of other kinds, and of keys of a run.
     """
     if MODALITIES.get(modality.name) == modality:
         return
-    names = [kind.name for kind in media_kinds()]
-    ids = [kind.placeholder for kind in media_kinds()]
-    taken = [kind.name for kind in modality.media if kind.name in names]
-    if modality.name in MODALITIES or taken:
-        raise PluginError(f"the modality {modality.name!r} or its media {', '.join(taken) or '-'} already exist")
-    wrong = [kind.placeholder for kind in modality.media if kind.placeholder >= 0 or kind.placeholder in ids]
-    if wrong:
-        raise PluginError(
-            f"the modality {modality.name!r} has the placeholders {wrong}; they are negative numbers that no other "
-            f"kind of media has (taken: {', '.join(map(str, ids))})"
-        )
-    if modality.branch is None or not all(kind.decoder for kind in modality.media):
-        raise PluginError(
-            f"the modality {modality.name!r} names no branch, or no decoder for one of its media; both are classes of "
-            "its plugin, by path (module:Class)"
-        )
+    if problem := _problem(modality, reserved):
+        raise PluginError(f"the modality {modality.name!r} {problem}")
     MODALITIES[modality.name] = modality
+    _fill()
+
+
+def _problem(modality: Modality, reserved: Collection[str]) -> str:
+    """Return what is wrong with a new modality; "" = nothing."""
+    media = modality.media
+    if not isinstance(media, tuple) or not media or not all(isinstance(item, MediaKind) for item in media):
+        return f"has the media {media!r}; they are a tuple of vlframe.MediaKind, at least one"
+    return (
+        _problem_of_names(modality, reserved)
+        or _problem_of_placeholders([kind.placeholder for kind in modality.media])
+        or _problem_of_paths(modality)
+    )
+
+
+def _problem_of_names(modality: Modality, reserved: Collection[str]) -> str:
+    """Return what is wrong with the names: each is a key of configs or manifests, so each is new, and can be typed."""
+    media, parts_of_it = [kind.name for kind in modality.media], [modality.encoder, modality.connector]
+    for name in (modality.name, *media, *parts_of_it):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or keyword.iskeyword(name):
+            return (
+                f"has the name {name!r}; a name takes small letters, digits and single _ between them, like depth_map"
+            )
+    taken = [name for name in media if name in TAGS or media.count(name) > 1]
+    if modality.name in MODALITIES or taken:
+        return f"or its media {', '.join(taken) or '-'} already exist; rename it"
+    known = {*reserved, *parts(), *(parts_of_it[:1] if len(set(parts_of_it)) == 1 else ())}
+    if taken := [name for name in parts_of_it if name in known]:
+        return (
+            f"has an encoder of the kind {modality.encoder!r} and a connector of the kind {modality.connector!r}; both "
+            f"are kinds of its own, and {taken[0]!r} is taken"
+        )
+    return ""
+
+
+def _problem_of_placeholders(placeholders: list[int]) -> str:
+    ids = [kind.placeholder for kind in media_kinds()]
+    wrong = [
+        item for item in placeholders if type(item) is not int or item >= 0 or [*ids, *placeholders].count(item) > 1
+    ]
+    if not wrong:
+        return ""
+    return (
+        f"has the placeholders {wrong}; they are negative numbers that no other kind of media has (taken: "
+        f"{', '.join(map(str, ids))})"
+    )
+
+
+def _problem_of_paths(modality: Modality) -> str:
+    paths = [modality.branch, *(kind.decoder for kind in modality.media)]
+    if None in paths:
+        return "names no branch, or no decoder for one of its media; both are classes by path (module:Class)"
+    wrong = [path for path in paths if not PATH.fullmatch(str(path))]
+    return f"has the path {wrong[0]!r}; branch and decoders are classes by path, 'module:Class'" if wrong else ""
+
+
+def forget_modalities(names: Collection[str]) -> None:
+    """Take modalities of a plugin that cannot be used out of the table."""
+    for name in names:
+        MODALITIES.pop(name, None)
     _fill()
 
 
 def forget_plugins_modalities() -> None:
     """Keep only the first-party modalities, before plugins are looked up again."""
-    for name in [name for name in MODALITIES if name not in FIRST_PARTY]:
-        del MODALITIES[name]
-    _fill()
+    forget_modalities([name for name in MODALITIES if name not in FIRST_PARTY])
 
 
 def _fill() -> None:

@@ -195,9 +195,9 @@ def write_presets(out: Path, config: RunConfig) -> None:
             folder = out / "conf" / group
             folder.mkdir(parents=True)
             preset = {"defaults": [row, "_self_"], **values}
-            (folder / f"{name}.yaml").write_text(to_yaml(preset))
+            (folder / f"{name}.yaml").write_text(to_yaml(preset), encoding="utf-8")
             at = "sampler@media.sampler" if group == "sampler" else group
             lines.append(f"  - override /{at}: {name}")
     lines += ["  - _self_", "media:", f"  frames: {config.media.frames}"]
     (out / "conf" / "model").mkdir(parents=True)
-    (out / "conf" / "model" / f"{name}.yaml").write_text("\n".join(lines) + "\n")
+    (out / "conf" / "model" / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")

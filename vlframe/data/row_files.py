@@ -10,13 +10,14 @@ from typing import Any
 
 from vlframe.errors import ConfigError, DataError, some_of
 from vlframe.media.formats import format_of
+from vlframe.paths import at_home
 
 
 def existing_rows(path: str | None, name: str) -> Path:
     """Return the file of a data set. ConfigError if there is none."""
     if not path:
         raise ConfigError(f"the data set ({name}) needs path=<file>")
-    file = Path(path).expanduser()
+    file = Path(at_home(path))
     if not file.exists():
         raise ConfigError(f"dataset.path is {file}, and there is no such file")
     if file.is_file() and (known := format_of(file)) is not None and not known.is_text:
@@ -26,7 +27,7 @@ def existing_rows(path: str | None, name: str) -> Path:
 
 def media_folder(said: str | None, default: Path) -> Path:
     """Return the folder that media paths start from. ConfigError if there is none."""
-    root = Path(said).expanduser() if said else default
+    root = Path(at_home(said)) if said else default
     if not root.is_dir():
         raise ConfigError(f"media_root is {root}, and there is no such folder; it holds the media")
     return root.absolute()
@@ -35,7 +36,7 @@ def media_folder(said: str | None, default: Path) -> Path:
 def rows_of_csv(file: Path, columns: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
     """Return the values of these columns of each row, with its place."""
     try:
-        with open(file, encoding="utf-8", newline="") as lines:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines)
             head = next(reader, [])
             absent = [name for name in columns if name not in head]
@@ -53,7 +54,7 @@ def rows_of_csv(file: Path, columns: Sequence[str]) -> list[tuple[str, tuple[str
 def rows_of_json(file: Path, inside: str | None = None) -> list[tuple[str, Any]]:
     """Return the elements of a JSON array, which may be ``inside`` an object."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} is no JSON: {error}") from error
     found = content.get(inside) if inside and isinstance(content, Mapping) else None if inside else content

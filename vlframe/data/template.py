@@ -72,7 +72,14 @@ class ChatTemplate:
                 f"the tokenizer {self.name!r} has no chat template; name one of the language model's own "
                 "(llm.chat_template)"
             )
-        self.source: str = tokenizer.get_chat_template()
+        try:
+            self.source: str = tokenizer.get_chat_template()
+        except ValueError as error:  # several, and none of them is the default
+            names = ", ".join(sorted(tokenizer.chat_template))
+            raise ConfigError(
+                f"the tokenizer {self.name!r} has several chat templates ({names}), and none is called default; name "
+                "one of the language model's own (llm.chat_template)"
+            ) from error
         known = _KNOWN.get(tokenizer)
         if known is None or known[0] != self.source:
             known = _KNOWN[tokenizer] = self.source, self._find_out()
@@ -124,7 +131,7 @@ class ChatTemplate:
             (start, end), gap = places[number], before[number]
             own = lead(gap, opening)
             if number in thoughtful:
-                own = own if gap == added.get(number) else _behind_opening(gap, opening)
+                own = _behind_own(gap, added[number], opening) if number in added else _behind_opening(gap, opening)
                 end = end if text.startswith(closing or "\0", end) else _past_words(text, end)
             last = end + len(closing) * text.startswith(closing, end)
             first = start - len(own)
@@ -143,7 +150,10 @@ class ChatTemplate:
         before an answer. ``opened`` is the conversation with the template's own opening.
         """
         answer = mark(len(turns))
-        whole = self.render([*turns, Turn("assistant", answer)])
+        try:
+            whole = self.render([*turns, Turn("assistant", answer)])
+        except REFUSALS:  # a template that is for questions alone, here
+            return opened
         before, found, _ = whole.rpartition(answer)
         if not found or _same_but_blanks(before, opened):
             return opened
@@ -211,8 +221,11 @@ class ChatTemplate:
     def _closing(self, parts: bool, turns: Sequence[Turn]) -> str:
         """Return the end of an answer's turn: what stands behind the answer of ``turns`` whatever comes next."""
         answer, more = turns[-1].text, mark(len(turns))
-        longer = [self._render([*turns, Turn("user", more)], parts, True), self._render(turns, parts, False)]
-        behind = [text.partition(answer)[2] for text in longer]
+        behind = [self._render(turns, parts, False).partition(answer)[2]]
+        try:
+            behind.insert(0, self._render([*turns, Turn("user", more)], parts, True).partition(answer)[2])
+        except REFUSALS:  # a template for one question and its answer
+            return behind[0].rstrip()
         others = []
         for role in ("assistant", "system"):
             try:
@@ -241,7 +254,7 @@ def no_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
         return ""
     what = f"only {end.words!r}" if end.words else "no end of turn"
     return (
-        f"the chat template of {template.name!r} writes {what} behind an answer, so training does not teach "
+        f"the chat template of {template.name!r} writes {what} after an answer, so training does not teach "
         "the language model to stop: answers end only at tokens that it ends at already, at stop strings, or at "
         "max_new_tokens; name a template that writes one (llm.chat_template)"
     )
@@ -286,6 +299,14 @@ def _gaps(text: str, places: Sequence[Span]) -> dict[int, str]:
     ordered = sorted(range(len(places)), key=lambda number: places[number])
     ends = [0, *(places[number][1] for number in ordered)]
     return {number: text[end : places[number][0]] for number, end in zip(ordered, ends, strict=False)}
+
+
+def _behind_own(gap: str, bare: str, opening: str) -> str:
+    """Return what stands in ``gap`` behind the template's own text: the longer one of its ``opening`` and ``bare``,
+    which is what it writes there without a thought.
+    """
+    behind = _behind_opening(gap, opening)
+    return min(behind, lead(bare, opening) + gap[len(bare) :], key=len) if gap.startswith(bare) else behind
 
 
 def _behind_opening(gap: str, opening: str) -> str:

@@ -13,7 +13,7 @@ from vlframe.contracts.reader import FrameList
 from vlframe.contracts.timeline import Timeline
 from vlframe.datacheck.cache import Cache
 from vlframe.datacheck.survey import Ask
-from vlframe.errors import MediaError, NoAudioTrack, UserError
+from vlframe.errors import MediaError, NoAudioTrack, UserError, named_line
 from vlframe.media.containers import open_container
 from vlframe.media.hashing import content_sha256
 from vlframe.media.loader import MediaLoader
@@ -180,7 +180,7 @@ class Examiner:
         except UserError:
             raise  # the configuration is wrong, not the file
         except Exception as error:  # raised by a reader; it would end a run
-            return Taken(problem="unreadable_file", text=f"{type(error).__name__}: {error}")
+            return Taken(problem="unreadable_file", text=named_line(error))
 
     def _read(self, ask: Ask) -> Taken:
         media, silent = ask.media, False

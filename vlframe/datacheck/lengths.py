@@ -10,7 +10,7 @@ from vlframe.contracts.sample import Media, Sample
 from vlframe.data import text
 from vlframe.data.prepare import tokenize, with_slots
 from vlframe.datacheck.files import Taken
-from vlframe.errors import DataError, MediaError, NothingToLearn, UserError
+from vlframe.errors import DataError, MediaError, NothingToLearn, UserError, named_line
 
 if TYPE_CHECKING:
     from vlframe.config.schema import TextConfig
@@ -68,7 +68,7 @@ class Measurer:
         except UserError:
             raise  # the configuration is wrong, not the sample
         except Exception as error:  # raised by a template, tokenizer or processor; it would end a run
-            return Length(problem="row", text=f"sample {item.sample.id!r}: {type(error).__name__}: {error}")
+            return Length(problem="row", text=f"sample {item.sample.id!r}: {named_line(error)}")
 
     def _short(self, item: Counted) -> tuple[text.Encoded, TokenizedSample | None]:
         """Tokenise with one token for each medium."""

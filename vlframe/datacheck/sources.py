@@ -12,7 +12,8 @@ from vlframe.config.fields import MISSING, missing_keys
 from vlframe.contracts.sample import Entry, Problem
 from vlframe.data.opened import moved_sample, open_samples, passed
 from vlframe.data.phrasing import phrased
-from vlframe.errors import ConfigError, DataError, UserError
+from vlframe.errors import ConfigError, DataError, UserError, named_line
+from vlframe.paths import at_home
 
 if TYPE_CHECKING:
     from vlframe.config.schema import RunConfig
@@ -33,7 +34,13 @@ class Source:
 
 def manifest_sources(paths: Sequence[str], config: RunConfig, registry: Registry) -> list[Source]:
     """Return the manifests of a command line, each read by the config's data set."""
-    absent = [path for path in paths if not os.path.isfile(os.path.expanduser(path))]
+    absent = [path for path in paths if not os.path.isfile(at_home(path))]
+    folders = [path for path in absent if os.path.isdir(at_home(path))]
+    if folders:
+        raise DataError(
+            f"{', '.join(folders)} is a folder, not a manifest; name the files in it that hold rows, or the folder of "
+            "the media as dataset.media_root=…"
+        )
     if absent:
         raise DataError(f"there is no manifest {', '.join(absent)}; name files, and write options as key=value")
     if "path" not in config.dataset:
@@ -108,7 +115,7 @@ def _one_by_one(dataset: Any, name: str) -> Iterator[Entry]:
         except UserError as error:
             yield Entry(where, problems=(Problem("row", str(error)),))
         except Exception as error:  # third-party code; go on with the other samples
-            yield Entry(where, problems=(Problem("row", f"{type(error).__name__}: {error}"),))
+            yield Entry(where, problems=(Problem("row", named_line(error)),))
 
 
 def _benchmark(called: str, chosen: Mapping[str, Any], config: RunConfig, registry: Registry) -> Source:

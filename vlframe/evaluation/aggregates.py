@@ -18,8 +18,9 @@ Table = Sequence[Sequence[float]]  # [benchmark][seed]
 
 
 def interquartile_mean(scores: Table, confidence: float = 0.95) -> Interval:
-    """The mean of the middle half of all scores, over benchmarks and seeds, with an interval over seeds. NaN borders
-    for one seed."""
+    """Return the mean of the middle half of all scores, over benchmarks and seeds, with an interval over seeds. NaN
+    bounds for one seed.
+    """
     scores_MS = _table(scores)
     draws_RS = _draws(scores_MS.shape[1])
     drawn = _middle_mean(np.take(scores_MS, draws_RS, axis=1).swapaxes(0, 1).reshape(len(draws_RS), -1))
@@ -27,8 +28,9 @@ def interquartile_mean(scores: Table, confidence: float = 0.95) -> Interval:
 
 
 def probability_of_improvement(first: Table, second: Table, confidence: float = 0.95) -> Interval:
-    """How probable it is that a run of the second scores more than one of the first on a benchmark, the mean over
-    benchmarks; equal scores count half. NaN borders where a side has one seed."""
+    """Return the probability that a run of the second scores more than one of the first on a benchmark, averaged over
+    benchmarks; equal scores count half. NaN bounds where a side has one seed.
+    """
     first_MS, second_MS = _table(first), _table(second)
     if len(first_MS) != len(second_MS):
         raise ValueError(f"both need the same benchmarks, and there are {len(first_MS)} and {len(second_MS)}")
@@ -43,8 +45,9 @@ def probability_of_improvement(first: Table, second: Table, confidence: float = 
 
 
 def _of_pairs(wins_SS: np.ndarray) -> tuple[float, float]:
-    """The variance of a mean over pairs when the seeds of both sides are drawn anew (DeLong et al. 1988, less what is
-    chance in single pairs, which is in both terms), and its degrees of freedom (Satterthwaite)."""
+    """Return the variance of a mean over pairs when the seeds of both sides are drawn anew (DeLong et al. 1988, less
+    the chance in single pairs, which is in both terms), and its degrees of freedom (Satterthwaite).
+    """
     rows, columns = wins_SS.shape
     of_row_S, of_column_S = wins_SS.mean(1), wins_SS.mean(0)
     left_SS = wins_SS - of_row_S[:, None] - of_column_S + wins_SS.mean()
@@ -66,18 +69,20 @@ def _wins(first_MS: np.ndarray, second_MS: np.ndarray) -> np.ndarray:
 
 
 def _middle_mean(scores_RN: np.ndarray) -> np.ndarray:
-    """Without the lowest and the highest quarter, each rounded down to whole scores."""
+    """Return the mean without the lowest and the highest quarter, each rounded down to whole scores."""
     cut = scores_RN.shape[1] // 4
     return np.sort(scores_RN, axis=1)[:, cut : scores_RN.shape[1] - cut].mean(1)
 
 
 def _draws(seeds: int) -> np.ndarray:
-    """Which seeds each resample has: one less than there are, which makes the variance what it is for these many."""
+    """Draw the seeds of each resample: one fewer than there are, so that the variance is that of this many."""
     return np.random.default_rng(0).integers(seeds, size=(RESAMPLES, max(seeds - 1, 1)))
 
 
 def _around(value: float, drawn_R: np.ndarray, freedom: int, confidence: float) -> Interval:
-    """Student's t with the standard error of a bootstrap: the percentiles of one over few seeds are too narrow."""
+    """Return an interval by Student's t with the standard error of a bootstrap, whose percentiles over few seeds are
+    too narrow.
+    """
     if freedom < 1:
         return Interval(value, math.nan, math.nan)
     margin = t_quantile(upper_share(confidence), freedom) * float(drawn_R.std())

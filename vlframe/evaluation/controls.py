@@ -70,7 +70,7 @@ def _frames(file: Any) -> int:
 
 
 def touches(control: str, sample: Sample) -> bool:
-    """Whether a control changes anything in a question. (Of rotated options the benchmark knows.)"""
+    """Return whether a control changes anything in a question. (The benchmark knows about rotated options.)"""
     kinds = {item.kind for item in sample.media}
     wanted = {BLIND: set(TAGS), NO_SOUND: set(SOUND)}
     return bool(kinds & wanted.get(control, {kind for kind in kinds - {"image"} if modality_of(kind).name == "video"}))
@@ -104,7 +104,7 @@ class Control:
 
     @property
     def changes(self) -> bool | None:
-        """Whether the score is another one with the control; None: that cannot be said."""
+        """Return whether the score differs under the control; None: unknown."""
         return None if self.low != self.low else not self.low <= 0 <= self.high
 
 
@@ -115,7 +115,7 @@ def paired_control(pairs: Sequence[tuple[float, float, Hashable]], *, shares: bo
 
 
 def control_over_seeds(plain: Rows, taken: Rows, clips: Sequence[Hashable], *, shares: bool) -> Control:
-    """The same for several seeds (rows), for these weights: their mean over other clips."""
+    """Return a control's result for several seeds (rows), for these weights: their mean over other clips."""
     found = over_items(plain, taken, clips, shares=shares)
     before, after = (fmean(value for row in rows for value in row) for rows in (plain, taken))
     return Control(len(clips), before, after, found.low, found.high, found.p)

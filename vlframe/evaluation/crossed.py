@@ -64,7 +64,7 @@ class Difference:
 
 
 def crossed_share(right: Rows, clips: Sequence[Hashable], confidence: float = 0.95) -> Interval:
-    """The share of right answers over seeds and questions, with an interval within [0, 1].
+    """Return the share of right answers over seeds and questions, with an interval within [0, 1].
 
     ``right[seed][question]`` is from 0 to 1; ``clips`` says which questions share a clip. With one seed the interval
     is over clips: other questions of this kind, put to the same weights. With several it is over clips and seeds. It is
@@ -88,8 +88,8 @@ def crossed_share(right: Rows, clips: Sequence[Hashable], confidence: float = 0.
 def over_items(
     first: Rows, second: Rows, clips: Sequence[Hashable], confidence: float = 0.95, *, shares: bool = True
 ) -> Difference:
-    """How much these very weights would differ on other clips: the clustered paired difference, with the variance over
-    clips times C/(C-1) and Student's t with C-1 degrees of freedom (Cameron & Miller 2015).
+    """Return how much these very weights would differ on other clips: the clustered paired difference, with the
+    variance over clips times C/(C-1) and Student's t with C-1 degrees of freedom (Cameron & Miller 2015).
 
     Rows are seeds; the sides may have different numbers of them. ``shares``: answers are worth 0 to 1, so that a
     difference lies between -1 and 1. If all questions are about one clip, only the value is known.
@@ -100,8 +100,9 @@ def over_items(
 def over_items_and_seeds(
     first: Rows, second: Rows, clips: Sequence[Hashable], confidence: float = 0.95, *, shares: bool = True
 ) -> Difference | None:
-    """How much the two recipes would differ on other clips with other seeds. None: a side has only one seed, which says
-    nothing about the spread between seeds."""
+    """Return how much the two recipes would differ on other clips with other seeds. None: a side has only one seed,
+    which says nothing about the spread between seeds.
+    """
     if min(len(first), len(second)) < 2:
         return None
     return _difference(first, second, clips, confidence, shares, seeds_too=True)
@@ -110,8 +111,9 @@ def over_items_and_seeds(
 def crossed_difference(
     first: Rows, second: Rows, clips: Sequence[Hashable], confidence: float = 0.95, *, shares: bool = True
 ) -> Difference:
-    """The widest claim that the answers allow: over clips and seeds if both sides have several seeds, else over
-    clips."""
+    """Return the widest claim that the answers allow: over clips and seeds if both sides have several seeds, else over
+    clips.
+    """
     found = over_items_and_seeds(first, second, clips, confidence, shares=shares)
     return over_items(first, second, clips, confidence, shares=shares) if found is None else found
 
@@ -138,8 +140,9 @@ def _difference(
 
 
 def _padded(gain_Q: np.ndarray, numbers_Q: np.ndarray) -> tuple[float, Variance]:
-    """The mean and its variance with one clip added that only the first has right, and one that only the second has,
-    each as large as the questions of a clip are alike. Answers that are all the same leave a difference open."""
+    """Return the mean and its variance with one clip added that only the first has right, and one that only the second
+    has, each as large as the questions of a clip are alike. Answers that are all the same leave a difference open.
+    """
     count = int(numbers_Q.max()) + 1
     weight = _alike(gain_Q, numbers_Q)
     padded_Q, weights_Q = np.append(gain_Q, [1.0, -1.0]), np.append(np.ones(gain_Q.size), [weight, weight])
@@ -149,14 +152,15 @@ def _padded(gain_Q: np.ndarray, numbers_Q: np.ndarray) -> tuple[float, Variance]
 
 
 def mean_variance(values: Rows, clips: Sequence[Hashable]) -> Variance:
-    """The variance of a mean over seeds and questions: when clips are drawn anew, all their questions with them, and
-    where there are several seeds, when these are drawn anew, too."""
+    """Return the variance of a mean over seeds and questions when clips are drawn anew with all their questions and,
+    where there are several seeds, when these are drawn anew, too.
+    """
     values_SQ, (numbers_Q, _) = _table(values, clips), _numbered(clips)
     return _over_seeds_too(_over_clips(values_SQ.mean(0), numbers_Q), [values_SQ], numbers_Q)
 
 
 def _over_clips(values_Q: np.ndarray, numbers_Q: np.ndarray, weights_Q: np.ndarray | None = None) -> Variance:
-    """0 for one clip: unknown."""
+    """Return the variance over clips; 0, unknown, for one clip."""
     weights_Q = np.ones(values_Q.size) if weights_Q is None else weights_Q
     residual_Q = weights_Q * (values_Q - np.average(values_Q, weights=weights_Q))
     sums_C = np.bincount(numbers_Q, weights=residual_Q)
@@ -167,8 +171,9 @@ def _over_clips(values_Q: np.ndarray, numbers_Q: np.ndarray, weights_Q: np.ndarr
 
 
 def _over_seeds_too(over_clips: Variance, sides: Sequence[np.ndarray], numbers_Q: np.ndarray) -> Variance:
-    """The variance over clips, and over seeds what is more than chance in single answers, which is in both. Degrees of
-    freedom by Satterthwaite (1946)."""
+    """Return the variance over clips, and over seeds what is more than chance in single answers, which is in both.
+    Degrees of freedom by Satterthwaite (1946).
+    """
     terms = [_of_seeds(side_SQ, numbers_Q) for side_SQ in sides if len(side_SQ) > 1]
     more = max(sum(seeds.value - chance.value for seeds, chance in terms), 0.0)
     parts = [over_clips, *(item for pair in terms for item in pair)]
@@ -179,8 +184,9 @@ def _over_seeds_too(over_clips: Variance, sides: Sequence[np.ndarray], numbers_Q
 
 
 def _of_seeds(values_SQ: np.ndarray, numbers_Q: np.ndarray) -> tuple[Variance, Variance]:
-    """Of a mean over seeds and questions: the variance when seeds are drawn anew, and the part of it that is chance in
-    single answers (the interaction of seeds and clips)."""
+    """Return, for a mean over seeds and questions, the variance when seeds are drawn anew, and the part of it that is
+    chance in single answers (the interaction of seeds and clips).
+    """
     seeds, questions = values_SQ.shape
     count = int(numbers_Q.max()) + 1
     sums_SC = np.stack([np.bincount(numbers_Q, weights=row_Q) for row_Q in values_SQ - values_SQ.mean()]) / questions
@@ -195,14 +201,14 @@ def _of_seeds(values_SQ: np.ndarray, numbers_Q: np.ndarray) -> tuple[Variance, V
 
 
 def _alike(values_Q: np.ndarray, numbers_Q: np.ndarray) -> float:
-    """How many questions of a clip say as much as one (the design effect): from 1 to their mean number."""
+    """Return how many questions of a clip count as one (the design effect): from 1 to their mean number."""
     mean_number = values_Q.size / (int(numbers_Q.max()) + 1)
     alone = _over_clips(values_Q, np.arange(values_Q.size)).value
     return min(max(_over_clips(values_Q, numbers_Q).value / alone, 1.0), mean_number) if alone else mean_number
 
 
 def _numbered(clips: Sequence[Hashable]) -> tuple[np.ndarray, int]:
-    """The number of each question's clip, and how many clips there are."""
+    """Return the number of each question's clip, and how many clips there are."""
     numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
     return np.array([numbers[clip] for clip in clips], dtype=int), len(numbers)
 

@@ -151,7 +151,7 @@ def over_seeds(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def upper_share(confidence: float) -> float:
-    """The share of a distribution below the upper bound of a two-sided interval."""
+    """Return the share of a distribution below the upper bound of a two-sided interval."""
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, not {confidence}")
     return (1 + confidence) / 2

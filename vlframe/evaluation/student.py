@@ -11,7 +11,9 @@ MANY = 100_000  # terms of a continued fraction; some square roots of the freedo
 
 
 def t_tail(t: float, freedom: float) -> float:
-    """P(T > t). Far out it keeps its digits: it is no difference between 1 and what is nearly 1."""
+    """Return P(T > t). Far out it keeps its digits, since it is not computed as the difference between 1 and a number
+    near 1.
+    """
     if freedom <= 0 or math.isnan(t):
         raise ValueError(f"no t distribution for t {t} and {freedom} degrees of freedom")
     if math.isinf(t):
@@ -22,7 +24,7 @@ def t_tail(t: float, freedom: float) -> float:
 
 @lru_cache(maxsize=4096)
 def t_quantile(probability: float, freedom: float) -> float:
-    """Where Student's t distribution with ``freedom`` > 0 degrees of freedom reaches ``probability``."""
+    """Return where Student's t distribution with ``freedom`` > 0 degrees of freedom reaches ``probability``."""
     if not 0 < probability < 1 or freedom <= 0:
         raise ValueError(f"no t quantile for probability {probability} and {freedom} degrees of freedom")
     if probability == 0.5:
@@ -50,7 +52,7 @@ def _density(t: float, freedom: float) -> float:
 
 
 def _incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, with all its digits."""
+    """Return the regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, with all its digits."""
     if x <= 0 or rest <= 0:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly
@@ -60,7 +62,7 @@ def _incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
 
 
 def _continued_fraction(x: float, a: float, b: float) -> float:
-    """Of the incomplete beta function (Abramowitz & Stegun 26.5.8), by Lentz's method."""
+    """Return the continued fraction of the incomplete beta function (Abramowitz & Stegun 26.5.8), by Lentz's method."""
     upper, lower = 1.0, 1 / _not_zero(1 - (a + b) * x / (a + 1))
     result = lower
     for m in range(1, MANY):

@@ -32,7 +32,9 @@ class Verdict:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down correction, in the order of ``ps``. NaN stays NaN and is no comparison."""
+    """Correct p-values by Holm's (1979) step-down procedure, in the order of ``ps``. NaN stays NaN and does not count
+    as a comparison.
+    """
     known = sorted((p, at) for at, p in enumerate(ps) if not math.isnan(p))
     corrected, most = list(map(float, ps)), 0.0
     for done, (p, at) in enumerate(known):
@@ -42,8 +44,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def equivalence(difference: Difference, margin: float) -> float:
-    """The p-value of two one-sided t tests (TOST; Schuirmann 1987): small where the difference is within
-    ``margin`` > 0 on either side."""
+    """Return the p-value of two one-sided t tests (TOST; Schuirmann 1987): small where the difference is within
+    ``margin`` > 0 on either side.
+    """
     if not margin > 0:
         raise ValueError(f"a margin of equivalence is above 0, not {margin}")
     if not difference.error > 0:
@@ -53,14 +56,16 @@ def equivalence(difference: Difference, margin: float) -> float:
 
 
 def detectable(difference: Difference, comparisons: int = 1, power: float = POWER) -> float:
-    """The minimum detectable effect (Bloom 1995): the least true difference that a test of this standard error finds
-    with this power, when it is one of so many ``comparisons``."""
+    """Return the minimum detectable effect (Bloom 1995): the least true difference that a test of this standard error
+    finds with this power, when it is one of so many ``comparisons``.
+    """
     return difference.error * _multiple(difference.freedom, comparisons, power)
 
 
 def needed(difference: Difference, wanted: float, comparisons: int = 1, power: float = POWER) -> int | None:
-    """How many questions like these (as many about a clip) would make ``wanted`` the detectable effect. None: no
-    number of questions would, with these seeds."""
+    """Return how many questions like these (as many about a clip) would make ``wanted`` the detectable effect. None: no
+    number of questions would, with these seeds.
+    """
     if not (difference.error > 0 and wanted != 0):
         return None
     left = (wanted / _multiple(difference.freedom, comparisons, power)) ** 2 - difference.lasting
@@ -69,7 +74,8 @@ def needed(difference: Difference, wanted: float, comparisons: int = 1, power: f
 
 
 def verdicts(differences: Sequence[Difference], margin: float | None = None, alpha: float = ALPHA) -> list[Verdict]:
-    """One for each difference, with Holm's correction over all of them, for tests and for equivalence alike.
+    """Return a verdict for each difference, with Holm's correction over all of them, for tests and for equivalence
+    alike.
 
     What is within the margin for certain is equal, though it be not zero for certain: the margin is what matters.
     """
@@ -95,7 +101,9 @@ def _verdict(
 
 
 def _multiple(freedom: float, comparisons: int, power: float) -> float:
-    """Of the standard error. The first of Holm's steps is the hardest, and the one that is counted with."""
+    """Return the detectable effect as a multiple of the standard error, at the first of Holm's steps, which is the
+    hardest.
+    """
     if math.isnan(freedom):
         return math.nan
     return t_quantile(1 - ALPHA / comparisons / 2, freedom) + t_quantile(power, freedom)

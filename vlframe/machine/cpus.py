@@ -48,7 +48,7 @@ def quota(root: Path = Path("/")) -> float | None:
 def _quotas_of_version_2(root: Path) -> Iterator[float]:
     for group in _groups(root, ""):
         with suppress(OSError, ValueError):  # missing, or "max"
-            limit, period = (root / "sys/fs/cgroup" / group / "cpu.max").read_text().split()
+            limit, period = (root / "sys/fs/cgroup" / group / "cpu.max").read_text(encoding="utf-8").split()
             yield int(limit) / int(period)
 
 
@@ -57,7 +57,9 @@ def _quotas_of_version_1(root: Path) -> Iterator[float]:
         for group in _groups(root, "cpu"):
             folder = root / "sys/fs/cgroup" / mount / group
             with suppress(OSError, ValueError):
-                limit, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+                limit, period = (
+                    int((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")) for name in ("quota", "period")
+                )
                 if limit > 0:  # -1: no limit
                     yield limit / period
 
@@ -67,7 +69,7 @@ def _groups(root: Path, controller: str) -> list[str]:
     group as the mount itself, whatever its path outside.
     """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return [""]
     paths = [path for _, names, path in (line.split(":", 2) for line in lines) if controller in names.split(",")]

@@ -38,7 +38,7 @@ def check_main_memory(need: int, what: str, advice: str) -> None:
 
 def _available(proc: Path) -> int:
     try:
-        lines = (proc / "meminfo").read_text().splitlines()
+        lines = (proc / "meminfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fields = dict(line.split(":") for line in lines)
@@ -49,7 +49,9 @@ def _available(proc: Path) -> int:
 def _left_by_groups(proc: Path, groups: Path) -> Iterator[int]:
     """Yield what each control group of this process leaves, including parent groups (versions 1 and 2)."""
     try:
-        memberships = [line.split(":", 2) for line in (proc / "self" / "cgroup").read_text().splitlines()]
+        memberships = [
+            line.split(":", 2) for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
+        ]
     except OSError:
         return
     for _, controllers, path in memberships:
@@ -68,8 +70,8 @@ def _left_by_groups(proc: Path, groups: Path) -> Iterator[int]:
 
 def _left_by_group(folder: Path, limit: str, used: str, cache: str) -> Iterator[int]:
     try:
-        most, now = ((folder / name).read_text().strip() for name in (limit, used))
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        most, now = ((folder / name).read_text(encoding="utf-8").strip() for name in (limit, used))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
     except OSError:  # a group above the container is not visible from inside
         return
     if most != "max":
@@ -79,5 +81,5 @@ def _left_by_group(folder: Path, limit: str, used: str, cache: str) -> Iterator[
 def _left_by_limit(proc: Path) -> Iterator[int]:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
-        pages = (proc / "self" / "statm").read_text().split()[0]
+        pages = (proc / "self" / "statm").read_text(encoding="utf-8").split()[0]
         yield max(0, limit - int(pages) * os.sysconf("SC_PAGE_SIZE"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from vlframe.contracts.reader import ClipPath
 from vlframe.errors import MediaError
 from vlframe.media.containers import open_container
-from vlframe.media.formats import Format, check_opened, format_of
+from vlframe.media.formats import Format, check_opened, format_of, reason_of_failure
 from vlframe.media.frame_files import frame_files
 from vlframe.media.images import picture_count
 
@@ -28,6 +28,11 @@ def media_kind(path: ClipPath) -> str:
     check_opened(path, known)
     if (known is None or known.library == "pillow") and (pictures := picture_count(path)):
         return "image" if pictures == 1 else "video"
+    if known is not None and known.library == "pillow":
+        raise MediaError(
+            f"{path}: this is {known.name}, and it cannot be read: it is damaged, or of a variety that is not opened; "
+            "save it as JPEG or PNG"
+        )
     return _by_streams(path, known)
 
 
@@ -50,6 +55,6 @@ def _streams(path: Path, known: Format | None) -> tuple[bool, bool]:
             covers = [stream.disposition & Disposition.attached_pic for stream in container.streams.video]
             return not all(covers), bool(container.streams.audio)
     except (av.FFmpegError, OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason_of_failure(path, getattr(error, "strerror", None) or str(error))
         what = "it is neither an image, nor video, nor sound" if known is None else f"this is {known.name}, and damaged"
         raise MediaError(f"{path}: {what}: {reason}") from error

@@ -67,6 +67,7 @@ def _row(
 
 _TABLE = (
     _row(rb"\x89PNG\r\n\x1a\n", "a PNG picture", "pillow"),
+    _row(rb"\x89PNG(\n\x1a\n|\r\r\n)", "a PNG picture changed by a transfer in text mode", "", "transfer it as binary"),
     _row(rb"\xff\xd8\xff", "a JPEG picture", "pillow"),
     _row(rb"GIF8[79]a", _GIF, "pillow"),
     _row(rb"RIFF....WEBP", "a WebP picture", "pillow"),
@@ -75,6 +76,7 @@ _TABLE = (
     _row(rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF picture", "pillow"),
     _row(rb"P[1-6]\s", "a PPM picture", "pillow"),
     _row(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture", "pillow"),
+    _row(rb"8BPS\0\x02", "a large Photoshop picture (PSB)", "", _PHOTO),
     _row(rb"8BPS", "a Photoshop picture", "pillow"),
     _row(rb"qoif", "a QOI picture", "pillow"),
     _row(rb"....(ftyp|styp|moov|moof|mdat|wide|pnot)", "an MP4 or MOV file", "ffmpeg"),
@@ -86,6 +88,10 @@ _TABLE = (
     _row(rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "", _PHOTO),
     _row(rb"FUJIFILMCCD-RAW|IIU\0|IIRO|IIRS|MMOR|FOVb", "a raw photo", "", _PHOTO),
     _row(rb"v/1\x01", "an OpenEXR picture", "", _PHOTO),
+    _row(rb"SDPX|XPDS|\x80\x2a\x5f\xd7", "a DPX or Cineon picture", "", _PHOTO),
+    _row(rb"icns|RIFF....ACON|II\xbc|BPG\xfb|FLIF|\xabKTX ", "a picture of another format", "", _PHOTO),
+    _row(rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", "a Windows metafile", "", _PHOTO),
+    _row(rb"AT&TFORM", "a DjVu file", "", "save its pages as pictures"),
     _row(rb"#\?RADIANCE", "a Radiance HDR picture", "", _PHOTO),
     _row(rb"gimp xcf", "a GIMP picture", "", _PHOTO),
     _row(rb"SIMPLE  =", "a FITS picture", "", _PHOTO),
@@ -100,13 +106,26 @@ _TABLE = (
     _row(rb"version https://git-lfs", "a Git LFS pointer", "", "fetch the file itself with git lfs pull"),
     _row(rb"(\xef\xbb\xbf)?#EXTM3U|\s*<\?xml.*?<MPD", "a playlist, which names other files", "", "give the files"),
     _row(rb"[FCZ]WS[\1-\x32]", "a Flash film (SWF)", "", _FILM),
-    _row(rb"MThd", "a MIDI file", "", "render it to WAV"),
+    _row(rb"MThd|RIFF....RMID", "a MIDI file", "", "render it to WAV"),
+    _row(rb"\x1f\x07\0[\x3f\xbf]", "a DV film without a container", "", _FILM),
+    _row(rb"\0{4}\x01\xbc", "a GXF film", "", _FILM),
+    _row(rb"DHAV", "a film of a surveillance camera (DHAV)", "", _FILM),
+    _row(
+        rb"(\r?\n)*--[^\r\n]{1,100}\r?\n(?i:content-(type|length))",
+        "a web camera's stream of pictures (multipart)", "",
+        "convert it with ffmpeg -f mpjpeg -i <file> <new file>.mp4"),
     _row(rb"\xb7\xd8\x00\x20\x37\x49\xda\x11", "a WTV recording", "", _FILM),
     _row(rb"NUT/multimedia|nut/multimedia", "a NUT file", "", _FILM),
-    _row(rb"MAC |MP\+|MPCK|tBaK|ajkg|Creative Voice", "a sound format", "", _SOUND),
+    _row(
+        rb"MAC |MP\+|MPCK|tBaK|ajkg|Creative Voice|\x02?#!SILK|DSD |FRM8|OFR |MMMD|\.SoX|XoS\.|\x64\xa3[\x01-\x04]\0|"
+        rb"\0[\x01-\x04]\xa3\x64|.{4}\xf8\x72\x6f\xba|RIFF....QLCM", "a sound format", "", _SOUND),
     _row(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "an archive", "", _UNPACK),
     _row(rb".{257}ustar", "a tar archive", "", _UNPACK),
-    _row(rb"\x93NUMPY|\x89HDF", "an array file", "", "write it as a clip or as pictures"),
+    _row(rb"\x93NUMPY|\x89HDF|\x5c\x01\0\0.{340}n[+i]1", "an array file", "", "write it as a clip or as pictures"),
+    _row(rb"PAR1|ARROW1|SQLite format 3", "a table or database", "", "write the media in it to files of their own"),
+    _row(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document", "", "save what is in it"),
+    _row(rb"\0\x05\x16\x07", "what macOS keeps beside a file (AppleDouble)", "", "name the file that has no ._"),
+    _row(rb"MZ.{58}|\x7fELF", "a program", "", "name the file that is meant"),
 )  # fmt: skip
 
 
@@ -152,6 +171,13 @@ def _by_brand(head: bytes) -> Format | None:
     if brands[:4] in _HEIC:
         return Format("a HEIC picture", "", _PHOTO)
     return Format("a raw photo (CR3)", "", _PHOTO) if brands[:4] == b"crx " else None
+
+
+def reason_of_failure(path: Path, reason: str) -> str:
+    """Return why a file of an unknown format cannot be read: its content was lost, or the library's ``reason``."""
+    with open(path, "rb") as file:
+        lost = not any(file.read(HEAD))
+    return "it begins with zeros only, as a file does whose content was lost; fetch it again" if lost else reason
 
 
 def check_opened(path: Path, known: Format | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from vlframe.errors import MediaError
 from vlframe.media.end_marks import with_end_mark
 from vlframe.media.formats import PICTURES, check_opened, format_of
-from vlframe.media.picture_ends import what_follows
+from vlframe.media.picture_ends import motion_jpeg, what_follows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,6 +22,7 @@ MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # Pillow's animated formats
 MOVING_NAMES = ("a GIF", "a WebP picture", "a PNG picture", "an AVIF picture")  # theirs in the table of formats
 ORIENTATION, SUBFILE, SUB_IFDS, DNG_VERSION = 0x0112, 254, 330, 50706  # tags of EXIF and TIFF
 PREVIEW, MASK = 1, 4  # bits of SUBFILE
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and a value of it
 
 
 def load_image(path: Path) -> np.ndarray:
@@ -50,7 +51,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def picture_count(path: Path) -> int:
     """Return the number of frames in a GIF, WebP, PNG or AVIF; 1 for any other picture, 0 for other files.
 
-    Pixels are not decoded.
+    Also of those in Motion JPEG, which is not opened. Pixels are not decoded.
     """
     from PIL import Image
 
@@ -58,7 +59,7 @@ def picture_count(path: Path) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=PICTURES) as image:
-                return _moving_count(image)
+                return motion_jpeg(path) if image.format == "JPEG" else _moving_count(image)
     except Image.DecompressionBombError:
         return 1
     except Exception:  # Pillow's decoders raise anything for files of other formats
@@ -112,12 +113,16 @@ def upright_rgb(image: Image) -> np.ndarray:
 
     image.load()  # damage is found here, before the picture's parts are read
 
-    if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey to white
-        image = _oriented(image)
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return np.asarray(image.convert("RGB"))
-    if image.mode in ("I", "F"):  # these too, and their white value is unknown
-        raise ValueError(f"its pixels are numbers of 32 bits ({image.mode}); save it with 8 or 16 bits a colour")
+    # Pillow would clip 16-bit grey to white. It calls that of a PGM 32-bit, and has scaled it.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        grey_YX = (np.asarray(_oriented(image)) >> 8).astype(np.uint8)
+        if image.format == "TIFF" and _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow leaves as it is
+            grey_YX = 255 - grey_YX
+        return np.asarray(Image.fromarray(grey_YX).convert("RGB"))
+    if image.mode in ("I", "F"):  # their white value is unknown
+        raise ValueError(
+            f"its pixels are numbers of 32 bits or with a sign ({image.mode}); save it with 8 or 16 bits a colour"
+        )
     return np.asarray(_oriented(image).convert("RGB"))
 
 
@@ -169,13 +174,18 @@ def _check_alone(path: Path, image: Image) -> None:
 
     What stands behind a still picture otherwise belongs to it: a phone's film or sound (motion photos), a JPEG preview.
     """
+    if image.format == "JPEG" and (count := motion_jpeg(path)) > 1:
+        raise MediaError(
+            f"{path}: this is Motion JPEG, {count} pictures one after the other, and not opened; convert it with "
+            "ffmpeg -f mjpeg -framerate <pictures a second> -i <file> <new file>.mp4"
+        )
     more = what_follows(path, image.format) if image.format in MOVING else None
     if more is None:
         return
     known, at = more
     if known.name in MOVING_NAMES or (known.library == "ffmpeg" and _moving_count(image) > 1):
         raise MediaError(
-            f"{path}: it is several files written one after the other (behind the {image.format} another begins at "
+            f"{path}: it is several files written one after the other (after the {image.format} another begins at "
             f"byte {at:,}: {known.name}), and only the first would be seen; save each in a file of its own"
         )
 

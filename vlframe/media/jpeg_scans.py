@@ -138,7 +138,7 @@ class _Picture:
     def _frame(self, segment: bytes, progressive: bool) -> None:
         height, width = (int.from_bytes(segment[at : at + 2], "big") for at in (1, 3))
         if not height or not width:
-            raise ValueError("a height that stands behind the first scan is not followed")
+            raise ValueError("a height that comes after the first scan is not followed")
         self.progressive = progressive
         for at in range(6, 6 + 3 * segment[5], 3):
             self.parts[segment[at]] = _Component(segment[at + 1] >> 4, segment[at + 1] & 15)

@@ -6,21 +6,22 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vlframe.contracts.batch import MediaFile
 from vlframe.contracts.modalities import media_kind
 from vlframe.contracts.processor import MediaSource
-from vlframe.errors import ConfigError, MediaError
+from vlframe.errors import ConfigError, MediaError, PluginError
 from vlframe.media.frame_cache import TensorCache
 from vlframe.media.frame_files import file_states
+from vlframe.media.known_clips import KnownClips
 from vlframe.media.pixels import SquarePixels
 from vlframe.media.process import ReaderProcess, guarded
 from vlframe.media.sound import SoundDecoder
 from vlframe.media.steps import MOST_FRAMES, filled
 from vlframe.media.video import ImageDecoder, VideoDecoder, image_reader
+from vlframe.registry.imported import imported, lacks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 STILL_READER = "PIL"
+CONTRACT = "vlframe.contracts.decoder:Decoder"
 FIRST_PARTY: Mapping[str, type[Decoder]] = {"video": VideoDecoder, "image": ImageDecoder, "audio": SoundDecoder}
 
 
@@ -62,6 +64,7 @@ class MediaLoader:
     ) -> None:
         self.reader_name = reader_name or type(reader).__name__
         self.reader = guarded(reader, config.timeout, self.reader_name)
+        self.clips = KnownClips(self.reader)
         self.config = config
         self.front_ends = dict(front_ends)
         self.sampler = sampler
@@ -126,7 +129,7 @@ class MediaLoader:
             )
         front_end = self.front_ends[media.kind]
         return MediaSource(
-            self.reader,
+            self.clips,
             front_end,
             self.sampler,
             self.config,
@@ -161,10 +164,15 @@ def squashed_image(timeline: Timeline, source: MediaSource) -> Tensor | None:
     return replace(own, resize="squash").prepare(image_reader(source).load_image(timeline.media.path))
 
 
-@lru_cache
 def _decoder(kind: str) -> Decoder:
     path = media_kind(kind).decoder
-    if path is None:
-        return FIRST_PARTY[kind]()
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)()
+    return FIRST_PARTY[kind]() if path is None else _decoder_at(path, kind)
+
+
+@lru_cache
+def _decoder_at(path: str, kind: str) -> Decoder:
+    what = f"the decoder of media of the kind {kind!r}"
+    decoder: Decoder = imported(path, what)()
+    if lacking := lacks(CONTRACT, decoder):
+        raise PluginError(f"{what}, {path}, has no {' and no '.join(lacking)}, which every decoder has")
+    return decoder

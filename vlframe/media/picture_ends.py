@@ -1,12 +1,45 @@
-"""Finds where a PNG, GIF, WebP or AVIF ends in its file, and what was written behind it (``cat a.webp b.webp``)."""
+"""Finds where a PNG, GIF, WebP or AVIF ends in its file, and what was written behind it (``cat a.webp b.webp``).
+
+Also tells Motion JPEG, a film of whole pictures, from a photo: cameras write pictures behind one, too.
+"""
 
 from __future__ import annotations
 
+import mmap
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from vlframe.media.formats import HEAD, Format, format_of_head
+
+NEXT_JPEG = re.compile(rb"\xff\xd9(?=\xff\xd8\xff)")  # the end of a picture, and the beginning of another
+SEGMENT = re.compile(rb"\xff+([\x01-\xfe])(..)", re.DOTALL)
+FRAME = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # markers that state a size
+LEAST_FILM = 3  # pictures
+
+
+def motion_jpeg(path: Path) -> int:
+    """Return the number of pictures in a JPEG behind which others of its size follow at once; 1 for a photo, behind
+    which a camera may have put a preview or a second view. Raises ``OSError``.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        begins = [0, *(found.end() for found in NEXT_JPEG.finditer(content))]
+        if len(begins) < LEAST_FILM:
+            return 1
+        sizes = [_jpeg_size(content, at) for at in begins]
+        alike = [size for size in sizes if size == sizes[0]]
+        return len(alike) if sizes[0] and len(alike) >= LEAST_FILM else 1
+
+
+def _jpeg_size(content: mmap.mmap, at: int) -> bytes:
+    """Return the bytes that state height and width of the JPEG that begins here; b"" if it has none."""
+    at += 2
+    while found := SEGMENT.match(content, at):
+        if found[1][0] in FRAME:
+            return content[found.end() + 1 : found.end() + 5]
+        at = found.end() - 2 + int.from_bytes(found[2], "big")
+    return b""
 
 
 def what_follows(path: Path, kind: str) -> tuple[Format, int] | None:

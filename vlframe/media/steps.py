@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import index
 from typing import TYPE_CHECKING
 
 from vlframe.errors import PluginError
@@ -33,17 +34,45 @@ def chosen_frames(
 ) -> tuple[list[int], str]:
     """Return the sampler's frames of a clip, filled to whole steps, and what a user should know about the choice.
 
-    ``limited_by`` is the key that sets ``most``. PluginError if there are no frames, or more than ``most``.
+    ``limited_by`` is the key that sets ``most``. PluginError if there are no frames, more than ``most``, or some that
+    the clip does not have.
     """
-    indices = list(sampler.indices(info, start, end, training=training, generator=generator))
-    if not 1 <= len(indices) <= most:
+    given = list(sampler.indices(info, start, end, training=training, generator=generator))
+    if not 1 <= len(given) <= most:
         raise PluginError(
-            f"the sampler {type(sampler).__name__} gives {len(indices)} frames of a clip, and {limited_by} is {most}; "
+            f"the sampler {type(sampler).__name__} gives {len(given)} frames of a clip, and {limited_by} is {most}; "
             f"it must give 1 to {most}"
         )
+    indices = _of_the_clip(given, info.frames, type(sampler).__name__)
     cut = sampler.note(info, start, end)
     notes = [f"{cut} by {limited_by}" if cut else "", fill_note(len(indices), step)]
     return whole_steps(indices, step), "; ".join(note for note in notes if note)
+
+
+def _of_the_clip(given: Sequence[object], count: int, sampler: str) -> list[int]:
+    """Return frames as whole numbers. PluginError for what is none of the clip's: it is no fault of the file, whose
+    sample would be quarantined for it.
+    """
+    found: list[int] = []
+    for item in given:
+        number = _whole(item)
+        if number is None or not 0 <= number < count:
+            raise PluginError(
+                f"the sampler {sampler} gives frame {item!r} of a clip of {count} frames; it must give whole numbers "
+                f"from 0 to {count - 1}"
+            )
+        found.append(number)
+    if found != sorted(found):
+        raise PluginError(f"the sampler {sampler} gives frames {found}; it must give them in ascending order")
+    return found
+
+
+def _whole(value: object) -> int | None:
+    """Return a whole number as an int (NumPy and torch have their own); None for anything else."""
+    try:
+        return index(value)  # type: ignore[arg-type]  # the error is what is asked about
+    except TypeError:
+        return None
 
 
 def whole_steps(frames: Sequence[int], step: int) -> list[int]:

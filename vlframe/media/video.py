@@ -9,6 +9,7 @@ from vlframe.contracts.timeline import Timeline
 from vlframe.errors import MediaError
 from vlframe.media import images
 from vlframe.media.formats import PICTURE_SUFFIXES
+from vlframe.media.known_clips import KnownClips
 from vlframe.media.process import ReaderProcess
 from vlframe.media.steps import chosen_frames
 
@@ -110,4 +111,5 @@ def prepared_shape(frames: int, layout: PixelLayout) -> tuple[int, ...]:
 
 def image_reader(source: MediaSource) -> Any:
     """Return the reader of pictures: in this process, or in the one that can be killed."""
-    return source.reader if isinstance(source.reader, ReaderProcess) else images
+    reader = source.reader.reader if isinstance(source.reader, KnownClips) else source.reader
+    return reader if isinstance(reader, ReaderProcess) else images

@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from vlframe.errors import ConfigError, did_you_mean
+from vlframe.errors import ConfigError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from vlframe.config.parts import LoraConfig
 
 ADAPTER = "default"  # peft's name for the one adapter of a component
+TENSOR = re.compile(rf"\.lora_\w+\.{ADAPTER}(?=\.|$)")  # in the names of peft's tensors: proj.lora_A.default.weight
 ALL = ("all", "all-linear")  # same as no targets: every linear layer except the output head
 
 
 def is_adapter(name: str) -> bool:
-    """Return whether a tensor of this name belongs to an adapter."""
-    return "lora_" in name
+    """Return whether a tensor of this name belongs to an adapter, and not to a part that has lora in its names."""
+    return TENSOR.search(name) is not None
+
+
+def adapted_module(name: str) -> str:
+    """Return the name of the module that the adapter with this tensor adapts."""
+    return TENSOR.split(name)[0]
 
 
 def has_adapter(part: nn.Module) -> bool:
@@ -59,8 +65,7 @@ def add_adapter(part_name: str, part: nn.Module, lora: LoraConfig, places: Itera
                 inject_adapter_in_model(settings, part, adapter_name=ADAPTER)
         except ValueError as error:  # a layer that peft cannot adapt
             raise ConfigError(
-                f"{part_name} has a layer among lora.targets that cannot have a low-rank adapter: "
-                f"{' '.join(str(error).split())}"
+                f"{part_name} has a layer among lora.targets that cannot have a low-rank adapter: {one_line(error)}"
             ) from error
 
 
@@ -82,7 +87,7 @@ def _without_kernels() -> Iterator[None]:
 
 def adapted(part: nn.Module) -> set[str]:
     """Return the plain names of the modules that have an adapter."""
-    return {name.partition(".lora_")[0] for name, _ in part.named_parameters() if is_adapter(name)}
+    return {adapted_module(name) for name, _ in part.named_parameters() if is_adapter(name)}
 
 
 def targets_of(part_name: str, part: nn.Module, lora: LoraConfig, layers: Mapping[str, nn.Module]) -> list[str]:
@@ -136,11 +141,14 @@ def adaptable(part: nn.Module) -> dict[str, nn.Module]:
 
 def _plain_modules(part: nn.Module) -> dict[str, nn.Module]:
     """Return the modules by their names without adapters: a module with an adapter replaces the one it wraps."""
-    return {
-        name: module
-        for name, module in part.named_modules()
-        if name and not is_adapter(f"{name}.") and ".base_layer" not in name
-    }
+    found: dict[str, nn.Module] = {}
+    wrapper = ""
+    for name, module in part.named_modules():  # what is inside a module follows it
+        if not name or (wrapper and name.startswith(f"{wrapper}.")):
+            continue
+        found[name] = module
+        wrapper = name if hasattr(module, "base_layer") and hasattr(module, "lora_A") else ""
+    return found
 
 
 def _base(module: nn.Module) -> nn.Module:

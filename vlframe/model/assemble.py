@@ -6,7 +6,6 @@ import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -17,12 +16,13 @@ from vlframe.contracts.grids import TYPICAL
 from vlframe.contracts.meta import meta_build
 from vlframe.contracts.modalities import MODALITIES, Modality, modality_of
 from vlframe.contracts.token_budget import TokenBudget
-from vlframe.errors import ConfigError, NoArchitecture, UserError, WeightsError, some_of
+from vlframe.errors import ConfigError, NoArchitecture, PluginError, UserError, WeightsError, some_of
 from vlframe.model.absent import AbsentLanguageModel
 from vlframe.model.branch import AudioBranch, Branch, VideoBranch
 from vlframe.model.objectives import build_objectives, check_objectives, needs_llm
 from vlframe.model.promises import as_named, check_declared, check_promises
 from vlframe.model.video_llm import VideoLLM
+from vlframe.registry.imported import imported
 from vlframe.registry.presets import preset_files, read_preset
 from vlframe.registry.sources import missing_paths, taken_for_hub_ids
 
@@ -152,7 +152,8 @@ def _built(kind: str, config: RunConfig, registry: Registry, **neighbours: int) 
         component = chosen["name"]
         presets = [name for name in preset_files(kind, registry) if name != component]
         able = [name for name in presets if read_preset(kind, name, registry)["name"] == component]
-        raise ConfigError(f"{kind} {component!r}: {error}; presets of it: {kind}={some_of(able)}") from error
+        ready = f"; presets of it: {kind}={some_of(able)}" if able else ""
+        raise ConfigError(f"{kind} {component!r}: {error}{ready}") from error
 
 
 def _branch(modality: Modality, encoder: nn.Module, out_dim: int, config: RunConfig, registry: Registry) -> Branch:
@@ -176,8 +177,10 @@ def _branch(modality: Modality, encoder: nn.Module, out_dim: int, config: RunCon
 def _branch_class(modality: Modality) -> type[Branch]:
     if modality.branch is None:
         return FIRST_PARTY[modality.name]
-    module, _, name = modality.branch.partition(":")
-    return getattr(import_module(module), name)
+    found = imported(modality.branch, f"the branch of the modality {modality.name!r}")
+    if not (isinstance(found, type) and issubclass(found, Branch)):
+        raise PluginError(f"the branch of the modality {modality.name!r}, {modality.branch}, is no vlframe.Branch")
+    return found
 
 
 def _max_length(asked: int | None, limit: int) -> int:

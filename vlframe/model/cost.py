@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch._meta_registrations  # registers attention's outputs on the meta device
@@ -60,10 +60,12 @@ def pass_cost(
     low: torch.dtype | None,
     accumulates: bool = False,
     loss: Callable[[VideoLLM, Batch], Loss] | None = None,
+    known: Looked | None = None,
 ) -> PassCost:
     """Return the cost of a model on a batch, with the ``loss`` of an objective (None: the cross-entropy). The model may
     be real or on the meta device: only shapes, types and requires_grad matter. ``low``: the type of 16 bits of
-    autocast, if any. ``accumulates``: gradients of an earlier micro-batch already exist.
+    autocast, if any. ``accumulates``: gradients of an earlier micro-batch already exist. ``known``: what other passes
+    have found out, for similar ones.
     """
     twin = on_meta(model)
     batch = batch_on_meta(batch)
@@ -71,7 +73,7 @@ def pass_cost(
     if accumulates:
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
-    watch, autocast = Watch(), Autocast(low or torch.bfloat16)
+    watch, autocast = Watch(known), Autocast(low or torch.bfloat16)
     with watch, attention_of_devices(), autocast.on() if low is not None else nullcontext():
         total = (twin(batch) if loss is None else loss(twin, batch)).total
         autocast.forget()
@@ -99,22 +101,44 @@ def batch_on_meta(batch: Batch) -> Batch:
 class Watch(TorchDispatchMode):
     """Counts operations, and the bytes of their results while these are alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Looked | None = None) -> None:
         super().__init__()
         self.flops = 0
         self.live: dict[int, int] = {}  # bytes of each live storage
         self.now = self.most = self.most_activations = 0
         self.gradients = 0
+        self.known: Looked = {} if known is None else known
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=out)
-        for item in tree_iter(out):
+        out = self._result(func, args, kwargs or {})
+        for item in (out,) if isinstance(out, Tensor) else tree_iter(out):
             if isinstance(item, Tensor):
                 self._meet(item.untyped_storage())
         return out
+
+    def _result(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return what a function gives. Blocks repeat each other, and torch takes ten times as long to find a shape as
+        to look it up.
+        """
+        try:
+            key: Hashable = (func, *map(_written, args), *((name, _written(item)) for name, item in kwargs.items()))
+            known = self.known.get(key)
+        except TypeError:  # an argument that has values, or cannot be a key
+            return self._computed(func, args, kwargs)[0]
+        if known is not None:
+            self.flops += known.flops
+            return known.results()
+        out, flops = self._computed(func, args, kwargs)
+        if key not in self.known:
+            self.known[key] = Known.of(func, args, out, flops)
+        return out
+
+    def _computed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, int]:
+        out = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        flops = 0 if formula is None else int(formula(*args, **kwargs, out_val=out))
+        self.flops += flops
+        return out, flops
 
     def _meet(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
@@ -127,6 +151,68 @@ class Watch(TorchDispatchMode):
 
     def _gone(self, key: int) -> None:
         self.now -= self.live.pop(key)
+
+
+class Form(NamedTuple):
+    """What a tensor on the meta device is known by."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Form:
+        return cls(tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+    def made(self) -> Tensor:
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
+
+
+class Known(NamedTuple):
+    """What a function gives for arguments of some forms: tensors of its own, and the operations it takes."""
+
+    forms: tuple[Form | None, ...]
+    several: bool
+    flops: int
+
+    @classmethod
+    def of(cls, func: Any, args: Sequence[Any], out: Any, flops: int) -> Known | None:
+        """Return it; None if the function changes or shares its arguments, or gives anything but whole tensors."""
+        several = isinstance(out, tuple)
+        outs = out if several else (out,)
+        schema = func._schema
+        if any(item.alias_info is not None for item in (*schema.arguments, *schema.returns)):
+            return None
+        taken = {item.untyped_storage()._cdata for item in tree_iter(args) if isinstance(item, Tensor)}
+        if not all(item is None or _is_whole(item, taken) for item in outs):
+            return None
+        return cls(tuple(None if item is None else Form.of(item) for item in outs), several, flops)
+
+    def results(self) -> Any:
+        made = tuple(None if form is None else form.made() for form in self.forms)
+        return made if self.several else made[0]
+
+
+def _is_whole(item: Any, taken: Container[int]) -> bool:
+    """Return whether a result is a tensor on the meta device with a storage of its own, no larger than itself."""
+    if not isinstance(item, Tensor) or not item.is_meta:
+        return False
+    storage = item.untyped_storage()
+    return storage._cdata not in taken and storage.nbytes() == Form.of(item).made().untyped_storage().nbytes()
+
+
+def _written(item: Any) -> Hashable:
+    """Return an argument as part of a key. TypeError: its values may matter."""
+    if isinstance(item, Tensor):
+        if not item.is_meta:
+            raise TypeError("a tensor with values")
+        return Form.of(item)
+    if isinstance(item, list | tuple):
+        return tuple(map(_written, item))
+    return type(item), item  # 1, 1.0 and True are equal, and give other types
+
+
+Looked = dict[Hashable, Known | None]  # by function and arguments; None: to be computed each time
 
 
 @contextmanager

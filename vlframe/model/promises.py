@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vlframe.contracts.declared import WrongDeclaration
 from vlframe.contracts.meta import meta_build, needs_values
 from vlframe.contracts.modalities import MODALITIES
-from vlframe.errors import PluginError, UserError
+from vlframe.errors import PluginError, UserError, one_line
 from vlframe.model.branch import Branch, Trial
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _tried(part: str, trial: Trial, unchecked: dict[str, str], run: Callable[[],
     except UserError:  # refused when such media occur
         return None
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         if needs_values(error):
             unchecked.setdefault(
                 part,

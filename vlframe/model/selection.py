@@ -11,7 +11,6 @@ parameters: ``norm``, ``blocks.3``, ``*.q_proj.weight``. An adapter has the name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from vlframe.errors import ConfigError, did_you_mean
-from vlframe.model.adapters import adaptable, is_adapter, targets_of
+from vlframe.model.adapters import adaptable, adapted_module, is_adapter, targets_of
 
 if TYPE_CHECKING:
     from vlframe.config.parts import PartConfig
@@ -135,7 +134,7 @@ def names_parameter(pattern: str, name: str) -> bool:
 def plain_name(name: str) -> str:
     """Return a tensor's name in a part without adapters; for an adapter, that of the weight it adapts."""
     if is_adapter(name):
-        return f"{re.split(r'[.]lora_', name)[0]}.weight"
+        return f"{adapted_module(name)}.weight"
     return name.replace(".base_layer.", ".")
 
 

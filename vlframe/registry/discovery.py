@@ -5,27 +5,32 @@ name: plugins are called ``distribution:entry``. A plugin that does not import i
 work, and the error about an unknown name lists the plugins that might have it.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
 import pluggy
 
+from vlframe import __version__ as vlframe_version
 from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
-from vlframe.contracts.modalities import add_modality, forget_plugins_modalities
-from vlframe.errors import PluginError
+from vlframe.contracts.modalities import Modality, add_modality, forget_modalities, forget_plugins_modalities
+from vlframe.errors import PluginError, named_line, one_line
 from vlframe.registry import hooks
 from vlframe.registry.hooks import Command, Component
 
 GROUP = "vlframe"
+MAY_ADD_COMMANDS = (b"vlframe_commands", b"import *")  # in a plugin's file
+MAY_ADD_KINDS = (b"vlframe_modalities",)
 OF_A_FILE = "file"  # in place of a version
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
 
@@ -41,6 +46,8 @@ class Plugin:
     conf: Path | None = None
     reason: str = ""
     commands: tuple[Command, ...] = ()
+    api: int | None = None  # the version of the plugin API that it is written for; None: it does not say
+    modalities: tuple[str, ...] = ()  # those it adds, by name
 
     @property
     def works(self) -> bool:
@@ -61,19 +68,55 @@ class Plugin:
         """Return how a user does without it."""
         return f"leave {self.name} out of plugins.paths" if self.is_file else f"uninstall {self.distribution}"
 
+    def without_all(self, reason: str) -> Plugin:
+        """Return the plugin as a broken one, which offers nothing; its modalities leave the table."""
+        forget_modalities(self.modalities)
+        return Plugin(self.name, self.distribution, self.version, reason=reason)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a plugin comes from, and what loads its module."""
+
+    name: str
+    distribution: str
+    version: str
+    load: Callable[[], Any]
+
 
 def find_plugins(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
     """Find every installed plugin, then those of ``paths`` (single files).
 
     PluginError: a file cannot be used, or, with ``strict``, any plugin.
     """
+    return _found(_offered(entry_points(group=GROUP)), paths, strict)
+
+
+def find_commands(paths: Sequence[str] = (), strict: bool = False) -> list[Plugin]:
+    """Find the plugins that may add commands, as ``find_plugins`` does, so that help does not import all the others: an
+    installed plugin is left out if its file names neither the hook of commands nor that of modalities, of which those
+    with commands may have components.
+    """
+    offered = _offered(entry_points(group=GROUP))
+    return _found([item for item in offered if _may_matter(item[-1])], paths, strict)
+
+
+def _may_matter(point: EntryPoint) -> bool:
+    """Return whether the file of a plugin names one of the hooks, or may have one from elsewhere."""
+    package, _, inner = point.module.partition(".")
+    spec = None if inner else importlib.util.find_spec(package)  # a name inside a package would import the package
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    text = Path(spec.origin).read_bytes()
+    return any(name in text for name in (*MAY_ADD_COMMANDS, *MAY_ADD_KINDS))
+
+
+def _found(offered: Iterable[tuple[str, str, EntryPoint]], paths: Sequence[str], strict: bool) -> list[Plugin]:
     forget_plugins_modalities()
-    points = sorted(entry_points(group=GROUP), key=lambda point: (_distribution(point), point.name))
-    plugins = [_load_entry(point) for point in _distinct(points)]
-    files = [_load_file(Path(path)) for path in paths]
-    for plugin in files:
+    sources = [*(_of_entry(*item) for item in offered), *(_of_file(Path(path)) for path in paths)]
+    plugins = without_orphans(list(_described(sources)))
+    for plugin in plugins:
         refuse_file(plugin)
-    plugins += files
     if strict:
         refuse_broken(plugins)
     return plugins
@@ -94,21 +137,36 @@ def refuse_broken(plugins: Iterable[Plugin]) -> None:
         raise PluginError(f"plugins.strict is on and {len(reasons)} plugin(s) do not load: {'; '.join(reasons)}")
 
 
-def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:
-    """Drop the duplicates caused by two sys.path entries of one editable install."""
-    return list({(_distribution(point), point.name, point.value): point for point in points}.values())
+def _offered(points: Iterable[EntryPoint]) -> list[tuple[str, str, EntryPoint]]:
+    """Return distribution, version and entry point, in order, without the duplicates that two sys.path entries of one
+    editable install cause.
+
+    A distribution is asked for its name and version once: that parses its metadata, which takes longer than to import a
+    plugin.
+    """
+    sources = {id(point.dist): _name_and_version(point.dist) for point in points}
+    found = {(*sources[id(point.dist)], point.name, point.value): point for point in points}
+    return [(*key[:2], found[key]) for key in sorted(found)]
 
 
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown"
+def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
+    if distribution is None:
+        return "unknown", "unknown"
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
-def _load_entry(point: EntryPoint) -> Plugin:
-    version = point.dist.version if point.dist else "unknown"
-    return _describe(f"{_distribution(point)}:{point.name}", _distribution(point), version, point.load)
+def _of_entry(distribution: str, version: str, point: EntryPoint) -> _Source:
+    return _Source(f"{distribution}:{point.name}", distribution, version, point.load)
 
 
-def _load_file(path: Path) -> Plugin:
+def load_file(path: Path) -> Plugin:
+    """Return the plugin in a single file."""
+    (plugin,) = _described([_of_file(path)])
+    return plugin
+
+
+def _of_file(path: Path) -> _Source:
     def load() -> ModuleType:
         if not path.is_file():
             raise PluginError(f"there is no such file (looked for in {Path.cwd()})")
@@ -130,27 +188,78 @@ def _load_file(path: Path) -> Plugin:
             raise
         return module
 
-    return _describe(str(path), str(path), OF_A_FILE, load)
+    return _Source(str(path), str(path), OF_A_FILE, load)
 
 
-def _describe(name: str, distribution: str, version: str, load: Any) -> Plugin:
+def _described(sources: Sequence[_Source]) -> Iterator[Plugin]:
+    """Yield the plugin of each source, in order. All modalities come first, whatever the order: any plugin may offer
+    components of their kinds.
+    """
+    found = {source: _with_modalities(source) for source in sources}
+    # Those with modalities are asked first: if one fails, the kinds that it adds are gone for all others.
+    for source in sorted(found, key=lambda source: not found[source][0].modalities):
+        plugin, manager = found[source]
+        if manager is not None:
+            found[source] = _asked(plugin, manager), None
+    yield from (plugin for plugin, _ in found.values())
+
+
+def _with_modalities(source: _Source) -> tuple[Plugin, pluggy.PluginManager | None]:
+    """Load a plugin and add its modalities; return it with what its other hooks are asked through, if it works."""
+    plugin = Plugin(source.name, source.distribution, source.version)
+    added: list[str] = []
     try:
-        rows, conf, commands = _ask(name, load())
+        module = source.load()
+        plugin = replace(plugin, api=_api(module))
+        manager = _manager(source.name, module)
+        for modality in (item for answer in manager.hook.vlframe_modalities() for item in answer):
+            _add_modality(modality, added)
     except (Exception, SystemExit) as error:  # third-party code: its failure must not stop the others
-        return Plugin(name, distribution, version, reason=_reason(error))
-    return Plugin(name, distribution, version, rows, conf, commands=commands)
+        return replace(plugin, modalities=tuple(added)).without_all(_reason(error)), None
+    return replace(plugin, modalities=tuple(added)), manager
+
+
+def _add_modality(modality: Any, added: list[str]) -> None:
+    if not isinstance(modality, Modality):
+        raise PluginError(
+            f"vlframe_modalities yields {type(modality).__name__} {modality!r}; it must yield vlframe.Modality"
+        )
+    from vlframe.config.schema import RunConfig, StageConfig  # most plugins have no modality
+
+    keys = {item.name for schema in (RunConfig, StageConfig) for item in fields(schema)}
+    add_modality(modality, {*kinds(), *keys})
+    added.append(modality.name)
+
+
+def _asked(plugin: Plugin, manager: pluggy.PluginManager) -> Plugin:
+    try:
+        rows, conf, commands = _answers(manager)
+    except (Exception, SystemExit) as error:
+        return plugin.without_all(_reason(error))
+    return replace(plugin, components=rows, conf=conf, commands=commands)
+
+
+def without_orphans(plugins: Sequence[Plugin]) -> list[Plugin]:
+    """Return the plugins, those without all that have components of a kind that went with another plugin's modality."""
+    left = list(plugins)
+    while orphans := [plugin for plugin in left if any(row.kind not in kinds() for row in plugin.components)]:
+        for plugin in orphans:
+            row = next(row for row in plugin.components if row.kind not in kinds())
+            left[left.index(plugin)] = plugin.without_all(
+                f"its component {row.name!r} has the kind {row.kind!r}, which a plugin adds that does not load"
+            )
+    return left
 
 
 def _reason(error: BaseException) -> str:
     """Return the reason in one line. The location is added for errors in third-party code, not for vlframe's
     own checks.
     """
-    message = " ".join(str(error).split())
     if isinstance(error, PluginError):
-        return message
+        return one_line(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     where = "" if isinstance(error, SyntaxError) else f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-    return f"{type(error).__name__}: {message}{where}"
+    return f"{named_line(error)}{where}"
 
 
 def _is_installed(module_name: str, path: Path) -> bool:
@@ -159,7 +268,29 @@ def _is_installed(module_name: str, path: Path) -> bool:
     return found is not None and found.origin != str(path.resolve())
 
 
-def _ask(name: str, module: Any) -> tuple[tuple[Component, ...], Path | None, tuple[Command, ...]]:
+def _api(module: Any) -> int | None:
+    """Return the version of the plugin API that a module is written for; None if it does not say. PluginError: it is
+    another one than vlframe's.
+    """
+    stated = getattr(module, "vlframe_api", None)
+    if stated is None:
+        return None
+    if type(stated) is not int:
+        raise PluginError(
+            f"vlframe_api is {stated!r}; it is the version of the plugin API that a plugin is written for, a whole "
+            f"number (now {hooks.API})"
+        )
+    if stated != hooks.API:
+        way_out = "upgrade vlframe" if stated > hooks.API else "upgrade the plugin"
+        raise PluginError(
+            f"it is written for version {stated} of the plugin API, and vlframe {vlframe_version} has version "
+            f"{hooks.API}; {way_out}"
+        )
+    return stated
+
+
+def _manager(name: str, module: Any) -> pluggy.PluginManager:
+    """Return what asks a module's hooks. PluginError: it has none, or one of another name."""
     manager = pluggy.PluginManager("vlframe")
     manager.add_hookspecs(hooks)
     manager.register(module, name=name)
@@ -169,8 +300,10 @@ def _ask(name: str, module: Any) -> tuple[tuple[Component, ...], Path | None, tu
             "it has no @vlframe.hookimpl function named vlframe_components, vlframe_conf, vlframe_modalities or "
             "vlframe_commands"
         )
-    for modality in (item for answer in manager.hook.vlframe_modalities() for item in answer):
-        add_modality(modality)  # before its kinds are looked up below
+    return manager
+
+
+def _answers(manager: pluggy.PluginManager) -> tuple[tuple[Component, ...], Path | None, tuple[Command, ...]]:
     rows = tuple(row for answer in manager.hook.vlframe_components() for row in answer)
     for row in rows:
         _check_row(row)

@@ -4,6 +4,8 @@ A plugin is a module named in the entry-point group ``vlframe``; it imports noth
 
     import vlframe
 
+    vlframe_api = 1
+
     @vlframe.hookimpl
     def vlframe_components():
         yield vlframe.Component("connector", "my_thing", "vlframe_mything.connector:MyThing", MyThingParams)
@@ -17,6 +19,8 @@ from typing import Any
 import pluggy
 
 from vlframe.contracts.modalities import Modality
+
+API = 1  # the version of the plugin API; docs/plugins.md says when it changes
 
 hookspec = pluggy.HookspecMarker("vlframe")
 hookimpl = pluggy.HookimplMarker("vlframe")

@@ -9,7 +9,6 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from functools import cached_property, partial
-from importlib import import_module
 from typing import Any
 
 from vlframe.config.asking import OF_EVERY, keys_of_every
@@ -18,8 +17,9 @@ from vlframe.config.fields import missing_keys
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import ConfigError, PluginError, UnknownName, did_you_mean
 from vlframe.registry.checked import CheckedComponent
-from vlframe.registry.discovery import Plugin, find_plugins, refuse_file
+from vlframe.registry.discovery import Plugin, find_commands, find_plugins, refuse_file, without_orphans
 from vlframe.registry.hooks import Command, Component
+from vlframe.registry.imported import imported, lacks
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,18 @@ class Row:
     plugin: Plugin
 
     def load_class(self) -> type:
-        module_name, class_name = self.component.path.split(":")
-        try:
-            found: type = getattr(import_module(module_name), class_name)
-            return found
-        except Exception as error:  # third-party code: name its plugin
-            name = f"{self.component.kind} {self.component.name!r}"
-            raise PluginError(
-                f"{name} of plugin {self.plugin.name} cannot be imported from {self.component.path}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        component = self.component
+        what = f"{component.kind} {component.name!r} of plugin {self.plugin.name}"
+        found: type = imported(component.path, what)
+        return found
+
+    @property
+    def example(self) -> Mapping[str, Any] | None:
+        """Return the small example parameters; none are needed by a component without parameters. None: it has
+        parameters, and no example of them.
+        """
+        declared, params = self.component.example, self.component.params
+        return {} if declared is None and (params is None or not dataclasses.fields(params)) else declared
 
     @cached_property
     def inner_kinds(self) -> list[str]:
@@ -102,6 +104,11 @@ class Registry:
     def installed(cls, paths: Sequence[str] = (), strict: bool = False) -> Registry:
         return cls(find_plugins(paths, strict))
 
+    @classmethod
+    def of_commands(cls, paths: Sequence[str] = (), strict: bool = False) -> Registry:
+        """Return a registry that has all commands, and not all components."""
+        return cls(find_commands(paths, strict))
+
     def _add(self, row: Row) -> None:
         key = (row.component.kind, row.component.name)
         if key in self._rows:
@@ -121,11 +128,15 @@ class Registry:
         return dict(self._commands)
 
     def set_aside(self, plugin: Plugin, reason: str) -> None:
-        """Treat a plugin as broken after all: its components are removed. PluginError: the user named it."""
-        broken = dataclasses.replace(plugin, components=(), conf=None, reason=reason)
-        refuse_file(broken)
-        self.plugins = [broken if item is plugin else item for item in self.plugins]
-        self._rows = {key: row for key, row in self._rows.items() if row.plugin is not plugin}
+        """Treat a plugin as broken after all: all that it offers is removed, and the plugins with components of kinds
+        that it adds. PluginError: the user named one of them.
+        """
+        broken = plugin.without_all(reason)
+        self.plugins = without_orphans([broken if item is plugin else item for item in self.plugins])
+        for item in self.plugins:
+            refuse_file(item)
+        self._rows = {key: row for key, row in self._rows.items() if row.plugin in self.plugins}
+        self._commands = {name: found for name, found in self._commands.items() if found[1] in self.plugins}
 
     @property
     def broken(self) -> list[Plugin]:
@@ -227,27 +238,13 @@ class Registry:
                 f"({error}); it is called with {', '.join(values) or 'nothing'}"
             ) from error
         built = cls(**values)
-        if lacking := lacks(kind, built):
+        contract = kinds()[kind].contract
+        if lacking := [] if contract is None else lacks(contract, built):
             raise PluginError(
                 f"{kind} {name!r} of plugin {row.plugin.name} has no {' and no '.join(lacking)}, which every {kind} "
                 "has; vlframe.testing checks the whole contract"
             )
         return built
-
-
-def lacks(kind: str, built: Any) -> list[str]:
-    """Return the attributes and methods that the contract of a kind (``vlframe.contracts``) promises and this lacks.
-
-    None is accessed, so that a tokenizer loaded at its first use is not loaded here.
-    """
-    contract = kinds()[kind].contract
-    if contract is None:
-        return []
-    module, _, name = contract.partition(":")
-    protocol = getattr(import_module(module), name)
-    promised = [word for word in {**protocol.__annotations__, **vars(protocol)} if not word.startswith("_")]
-    there = set(dir(built))
-    return [word for word in promised if word not in there and not hasattr(built, word)]
 
 
 def _declared(params: Any) -> list[tuple[str, Any, Any]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vlframe.config.path_keys import PERHAPS
 from vlframe.config.typed import read_yaml
+from vlframe.paths import at_home
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
 
@@ -21,7 +23,19 @@ def is_here(source: str) -> bool:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cached = Path(HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
-    return Path(source).expanduser().exists() or cached.is_dir()
+    return Path(at_home(source)).exists() or cached.is_dir()
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Let nothing inside be looked up at the hub: what is not on this machine fails at once, as offline."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def is_path(source: str) -> bool:

@@ -21,7 +21,7 @@ def charts_of(
     categories: Mapping[str, Mapping[str, float | None]],
     curves: Sequence[SeedCurves],
 ) -> dict[str, Chart]:
-    """Every chart that there is something to draw of, by the name of its place on the page."""
+    """Return every chart for which there is data, by the name of its place on the page."""
     charts = {"front": front_chart(results, points)} if points else {}
     for number, metric in enumerate(results.metrics):
         if chart := forest_chart(results, metric):
@@ -55,7 +55,7 @@ def _numbers(results: StudyResults) -> dict[str, int]:
 
 
 def front_chart(results: StudyResults, points: Sequence[Point]) -> Chart:
-    """Score against tokens of a clip; dominated configurations are hollow, and say by what."""
+    """Draw the score against the tokens of a clip; dominated configurations are hollow, and say by what."""
     on = [point for point in points if not point.by]
     line = {"type": "scatter", "mode": "lines", "x": [p.tokens for p in on], "y": [p.score.value for p in on],
             "line": {"shape": "hv", "color": "#999999", "width": 1}, "hoverinfo": "skip"}  # fmt: skip
@@ -75,7 +75,7 @@ def front_chart(results: StudyResults, points: Sequence[Point]) -> Chart:
 
 
 def forest_chart(results: StudyResults, metric: str) -> Chart | None:
-    """Differences to the baseline: the thick line for these weights, the thin one for other seeds too."""
+    """Draw differences to the baseline: the thick line for these weights, the thin one for other seeds too."""
     found = [(cell.label, item) for cell in results.cells if (item := cell.compared.get(metric)) and item.difference]
     if not found:
         return None
@@ -120,7 +120,7 @@ def _most(values: Sequence[Sequence[float | None]]) -> float:
 
 
 def curves_chart(results: StudyResults, curves: Sequence[SeedCurves], kind: str) -> Chart:
-    """A colour for each cell, a line for each seed; a click in the legend shows or hides a cell."""
+    """Draw curves: a colour for each cell, a line for each seed; a click in the legend shows or hides a cell."""
     numbers, named, traces = _numbers(results), set(), []
     for item in (one for one in curves if kind in one.curves):
         number = numbers[item.cell]

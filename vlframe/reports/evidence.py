@@ -56,7 +56,7 @@ def _categories(runs: Mapping[str, Sequence[Recorded]]) -> dict[str, dict[str, f
 
 
 def _by_category(evaluation: Evaluation) -> dict[str, float]:
-    """The primary score of every category; that of further benchmarks under their names."""
+    """Return the primary score of every category; that of further benchmarks under their names."""
     found = {}
     for key in metric_keys(evaluation).values():
         primary = next(iter(evaluation.benchmarks[key.benchmark].overall.metrics))
@@ -67,7 +67,7 @@ def _by_category(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _curves(results: StudyResults) -> list[SeedCurves]:
-    """Of every seed that logged something, also of those that failed."""
+    """Return the curves of every seed that logged something, including those that failed."""
     found = []
     for cell in results.cells:
         for run in cell.runs:

@@ -58,13 +58,13 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
 
 
 def around(score: Interval) -> tuple[float, float]:
-    """How far an interval goes below and above its value; 0 where that is unknown."""
+    """Return how far an interval extends below and above its value; 0 where that is unknown."""
     low, high = score.value - score.low, score.high - score.value
     return (low if low > 0 else 0.0), (high if high > 0 else 0.0)
 
 
 def front_figure(results: StudyResults, points: Sequence[Point]) -> Figure:
-    """Score against tokens of a clip; dominated configurations are hollow."""
+    """Draw the score against the tokens of a clip; dominated configurations are hollow."""
     figure, (axes,) = _figure(5.6, 4.0)
     numbers = {cell.label: number for number, cell in enumerate(results.cells)}
     on = [point for point in points if not point.by]
@@ -82,7 +82,9 @@ def front_figure(results: StudyResults, points: Sequence[Point]) -> Figure:
 
 
 def forest_figure(results: StudyResults) -> Figure | None:
-    """Differences to the baseline by metric: thick for these weights, thin for other seeds too; the margin is grey."""
+    """Draw differences to the baseline by metric: thick for these weights, thin for other seeds too; the margin is
+    grey.
+    """
     cells = [cell for cell in results.cells if any(item.difference for item in cell.compared.values())]
     if not cells:
         return None
@@ -109,7 +111,7 @@ def forest_figure(results: StudyResults) -> Figure | None:
 
 
 def curves_figure(results: StudyResults, curves: Sequence[SeedCurves]) -> Figure:
-    """What was logged in training: a colour for each cell, a line for each seed."""
+    """Draw what was logged in training: a colour for each cell, a line for each seed."""
     kinds = list(dict.fromkeys(kind for item in curves for kind in item.curves))
     figure, every = _figure(5.2 * len(kinds), 3.6, len(kinds))
     numbers = {cell.label: number for number, cell in enumerate(results.cells)}

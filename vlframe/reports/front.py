@@ -20,8 +20,9 @@ class Point:
 
 
 def front(results: StudyResults, metric: str) -> list[Point]:
-    """Every cell whose score and tokens are known, by tokens. The scores themselves are compared, not their intervals:
-    what is uncertain about them is in the differences."""
+    """Return every cell whose score and tokens are known, by tokens. The scores themselves are compared, not their
+    intervals: their uncertainty is in the differences.
+    """
     known = [
         (cell.label, cell.tokens, item.score)
         for cell in results.cells

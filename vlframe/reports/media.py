@@ -11,6 +11,15 @@ import io
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlframe.errors import MediaError
+from vlframe.media.containers import open_container
+from vlframe.media.formats import PICTURE_SUFFIXES
+from vlframe.media.images import load_image
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 SMALL = 64 * 2**10  # bytes of a file that goes into the page
 INSIDE = 8 * 2**20  # bytes of all of these
@@ -52,7 +61,8 @@ class MediaFolder:
 
     def _taken(self, path: Path) -> Shown:
         suffix = path.suffix.lower()
-        kind = next((kind for kind, types in PLAYED.items() if suffix in types), "video")
+        other = "image" if suffix in PICTURE_SUFFIXES else "video"
+        kind = next((kind for kind, types in PLAYED.items() if suffix in types), other)
         if not path.is_file():
             return Shown(
                 kind, why=f"{path.name}: {'a folder of pictures' if path.is_dir() else 'is not there any more'}"
@@ -75,20 +85,35 @@ class MediaFolder:
 
 
 def _playable(path: Path, kind: str, suffix: str) -> tuple[bytes | None, str]:
-    """The file as it is, or its pictures as a film that browsers play; None if it cannot be read."""
+    """Return the file as it is, or its pictures as a film or a picture that browsers show; None if it cannot be
+    read.
+    """
     if suffix in PLAYED[kind] and (kind != "video" or _codec(path) in CODECS):
         return path.read_bytes(), suffix
-    return _as_mp4(path), ".mp4"
+    return (_as_png(path), ".png") if kind == "image" else (_as_mp4(path), ".mp4")
 
 
 def _codec(path: Path) -> str:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             return container.streams.video[0].codec_context.codec.canonical_name if container.streams.video else ""
     except (av.FFmpegError, ValueError):
         return ""
+
+
+def _as_png(path: Path) -> bytes | None:
+    from PIL import Image
+
+    try:
+        (picture_YXC,) = load_image(path)
+    except MediaError:
+        return None
+    picture, out = Image.fromarray(picture_YXC), io.BytesIO()
+    picture.thumbnail((WIDEST, WIDEST))
+    picture.save(out, format="PNG")
+    return out.getvalue()
 
 
 def _as_mp4(path: Path) -> bytes | None:
@@ -96,18 +121,35 @@ def _as_mp4(path: Path) -> bytes | None:
 
     out = io.BytesIO()
     try:
-        with av.open(str(path)) as source, av.open(out, "w", format="mp4") as target:
+        with open_container(path) as source, av.open(out, "w", format="mp4") as target:
             film = source.streams.video[0]
             rate = Fraction(film.average_rate or film.guessed_rate or 25)
-            width = min(film.width, WIDEST) // 2 * 2
-            height = max(film.height * width // film.width // 2 * 2, 2)
-            stream = target.add_stream("libx264", rate=rate, options={"crf": "28", "threads": "1"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream = None
             for number, frame in enumerate(source.decode(film)):
-                small = frame.reformat(width, height, "yuv420p")
+                shown = _upright(frame)
+                if stream is None:
+                    stream = target.add_stream("libx264", rate=rate, options={"crf": "28", "threads": "1"})
+                    stream.width = min(shown.width, WIDEST) // 2 * 2
+                    stream.height = max(shown.height * stream.width // shown.width // 2 * 2, 2)
+                    stream.pix_fmt = "yuv420p"
+                small = shown.reformat(stream.width, stream.height, "yuv420p")
                 small.pts, small.time_base = number, 1 / rate
                 target.mux(stream.encode(small))
+            if stream is None:
+                return None
             target.mux(stream.encode(None))
     except (av.FFmpegError, IndexError, ValueError):
         return None
     return out.getvalue()
+
+
+def _upright(frame: VideoFrame) -> VideoFrame:
+    """Return a frame as it is to be shown: what is written anew has no display matrix that would rotate it."""
+    import av
+    import numpy as np
+
+    quarters = round(frame.rotation / 90) % 4  # counterclockwise
+    if not quarters:
+        return frame
+    turned_YXC = np.rot90(frame.to_ndarray(format="rgb24"), quarters).astype(np.uint8, order="C")
+    return av.VideoFrame.from_ndarray(turned_YXC, format="rgb24")

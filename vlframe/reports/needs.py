@@ -10,7 +10,7 @@ LIBRARIES = ("jinja2", "matplotlib", "plotly")
 
 
 def need_libraries() -> None:
-    """ConfigError: one of them is not installed."""
+    """Raise ConfigError if one of the libraries that draw is not installed."""
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlframe.contracts.modalities import TAGS
 from vlframe.contracts.sample import without_tags
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, named_line
 from vlframe.reports.evidence import Evidence
 from vlframe.reports.media import MediaFolder
 from vlframe.studies.recorded import Recorded
@@ -42,7 +42,7 @@ def browse(evidence: Evidence, media: MediaFolder, most: int) -> Browsed:
 
 
 def _rows(run: Recorded) -> dict[Key, dict[str, Any]]:
-    """Of every benchmark. ConfigError: the file is not as vlframe wrote it."""
+    """Return the predictions of every benchmark. ConfigError: the file is not as vlframe wrote it."""
     if run.folder is None or not run.folder.predictions.is_file():
         return {}
     try:
@@ -50,13 +50,13 @@ def _rows(run: Recorded) -> dict[Key, dict[str, Any]]:
         return {(row["benchmark"], str(row["id"])): row for row in found}
     except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(
-            f"{run.folder.predictions} cannot be read: {type(error).__name__}: {error}; vlframe evaluate "
+            f"{run.folder.predictions} cannot be read: {named_line(error)}; vlframe evaluate "
             f"run={run.folder.path} writes it anew"
         ) from error
 
 
 def _value(row: Mapping[str, Any]) -> Any:
-    """By the primary metric."""
+    """Return the value of an answer by the primary metric."""
     return next(iter(row["scores"].values()), None)
 
 

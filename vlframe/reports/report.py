@@ -66,7 +66,7 @@ def write_report(study: Study, planned: Sequence[Planned], limits: Limits | None
 
 
 def _tables(results: StudyResults) -> list[tuple[str, list[dict[str, str]]]]:
-    """One for each metric; what a cell costs is in the first."""
+    """Return a table for each metric; the cost of a cell is in the first."""
     return [(metric, rows_of(results, metric, cost=not number)) for number, metric in enumerate(results.metrics)]
 
 
@@ -90,7 +90,7 @@ def _readme(results: StudyResults, said: str, figures: Sequence[str]) -> str:
 
 
 def _meaning(results: StudyResults) -> str:
-    """What the tables' numbers are, in words."""
+    """Explain in words what the tables' numbers are."""
     margin = f" Differences up to {results.margin:g} are as good as none." if results.margin is not None else ""
     return (
         f"Scores are means over seeds and questions with 95 % intervals; differences are to {results.baseline}, on the "

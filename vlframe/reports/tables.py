@@ -23,8 +23,9 @@ LATEX = str.maketrans(
 
 
 def rows_of(results: StudyResults, metric: str, *, cost: bool = True) -> list[dict[str, str]]:
-    """One row for each cell by one metric, failed and excluded ones too, all cells as text and the same columns in
-    each. Columns in which nothing is known are left out. ``cost`` adds what does not depend on the metric."""
+    """Return one row for each cell by one metric, including failed and excluded ones, all cells as text and the same
+    columns in each. Columns in which nothing is known are left out. ``cost`` adds what does not depend on the metric.
+    """
     rows = [_row(cell, cell.compared.get(metric, Compared(metric)), results, cost) for cell in results.cells]
     rows += [{"cell": label, "state": f"excluded: {reason}"} for label, reason in results.excluded.items()]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -56,7 +57,9 @@ def _row(cell: CellResult, item: Compared, results: StudyResults, cost: bool) ->
 
 
 def control_rows(results: StudyResults) -> list[dict[str, str]]:
-    """One row for each cell that was asked under a control: the score with each, and the difference that it makes."""
+    """Return one row for each cell that was asked under a control: the score with each, and the difference that it
+    makes.
+    """
     return [
         {"cell": cell.label, **{name: _taken(cell.controls.get(name)) for name in results.controls}}
         for cell in results.cells
@@ -65,7 +68,7 @@ def control_rows(results: StudyResults) -> list[dict[str, str]]:
 
 
 def control_sentences(results: StudyResults) -> list[tuple[str, list[str]]]:
-    """For each cell, in words, whether its score uses what each control takes away."""
+    """Say for each cell whether its score uses what each control takes away."""
     return [
         (cell.label, [control_words(name, item) for name, item in cell.controls.items()])
         for cell in results.cells
@@ -81,7 +84,7 @@ def _taken(item: Control | None) -> str:
 
 
 def score_words(score: Interval | None) -> str:
-    """A score with its interval."""
+    """Format a score with its interval."""
     if score is None:
         return ""
     inside = borders(score, ".3f")
@@ -89,7 +92,7 @@ def score_words(score: Interval | None) -> str:
 
 
 def difference_words(item: Compared) -> str:
-    """A difference to the baseline with its interval."""
+    """Format a difference to the baseline with its interval."""
     if item.difference is None:
         return ""
     inside = borders(item.difference.interval, "+.3f")
@@ -110,7 +113,9 @@ def csv_text(results: StudyResults) -> str:
 
 
 def latex_table(rows: Sequence[Mapping[str, Any]], caption: str, label: str) -> str:
-    """A table for ``\\usepackage{booktabs}``: the first column to the left, the others to the right, sentences left."""
+    r"""Write a table for ``\usepackage{booktabs}``: the first column to the left, the others to the right, sentences
+    left.
+    """
     names = [name for name in rows[0] if name != "state"] if rows else []
     sides = "".join("l" if name in ("cell", "verdict") else "r" for name in names)
     lines = [" & ".join(_latex(row[name]) or "--" for name in names) + r" \\" for row in rows]

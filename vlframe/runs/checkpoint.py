@@ -42,6 +42,7 @@ class Checkpoint:
     step: int  # optimizer steps of the stage
     finished: bool  # the stage is over
     seconds: float  # of training of the stage, over all resumptions
+    unchanged: Sequence[str] = ()  # parts that a finished stage left as they were; not in older checkpoints
 
 
 def checkpoints(folder: RunFolder) -> list[Checkpoint]:
@@ -96,7 +97,7 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
         if problem:
             log.warning("checkpoint %s is torn (%s) and is ignored", folder, problem)
             continue
-        state = json.loads((folder / "state.json").read_text())
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         state.pop("files", None)
         yield Checkpoint(folder, **state)
 
@@ -104,7 +105,7 @@ def _whole(path: Path) -> Iterator[Checkpoint]:
 def torn(folder: Path) -> str | None:
     """Return how a checkpoint is incomplete compared with its ``state.json``; None if it is complete."""
     try:
-        state = json.loads((folder / "state.json").read_text())
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
     except (OSError, ValueError) as error:
         return f"state.json: {error}"

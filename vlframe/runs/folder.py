@@ -79,7 +79,8 @@ class RunFolder:
         if not folder.config.is_file():
             newest = max(folder.path.glob("[!.]*/config.yaml"), default=None) if str(path) else None
             hint = f"its newest is {newest.parent}" if newest else "runs are in runs/<experiment>/<id>"
-            raise ConfigError(f"{str(path)!r} is no run folder: it has no config.yaml; {hint}")
+            lacks = "it has no config.yaml" if folder.path.is_dir() else f"there is no such folder in {Path.cwd()}"
+            raise ConfigError(f"{str(path)!r} is no run folder: {lacks}; {hint}")
         return folder
 
     def read_config(self) -> RunConfig:
@@ -131,10 +132,10 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 
 def _git(folder: Path | None, *words: str) -> str | None:
-    """Return git's output, or None."""
+    """Return git's output; None without git, outside a working tree, and where it takes too long (a slow disk)."""
     try:
         answer = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10)
-    except OSError:  # no git on this machine
+    except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
 

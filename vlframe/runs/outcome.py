@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from vlframe.config.secrets import redacted
-from vlframe.errors import OutputError, one_line
+from vlframe.errors import OutputError, named_line
 from vlframe.runs.folder import RunFolder, write_json
 
 State = Literal["running", "done", "stopped", "failed"]
@@ -44,6 +44,5 @@ class Outcome:
 
 
 def sentence(error: BaseException) -> str:
-    """Return an error's message in one line, without secrets."""
-    name, text = type(error).__name__, one_line(error)
-    return redacted(name if text == name else f"{name}: {text}")
+    """Return an error's class and message in one line, without secrets."""
+    return redacted(named_line(error))

@@ -19,7 +19,7 @@ class MetricKey:
     category: str = ""
 
     def estimate(self, evaluation: Evaluation | None) -> Estimate:
-        """The recorded score; NaN where a run has none."""
+        """Return the recorded score; NaN where a run has none."""
         scores = evaluation.benchmarks.get(self.benchmark) if evaluation else None
         if scores is None:
             return Estimate()
@@ -36,7 +36,7 @@ class Answers:
 
     @property
     def graded(self) -> bool:
-        """Whether they are worth more than right or wrong."""
+        """Return whether answers are worth more than right or wrong."""
         return any(item.graded for item in self.by_id.values())
 
 

@@ -17,7 +17,7 @@ from vlframe.composer.command_line import parse
 from vlframe.composer.compose import compose_line
 from vlframe.config.schema import RunConfig, SweepConfig
 from vlframe.config.secrets import redacted
-from vlframe.errors import ConfigError, OutOfMemory, OutputError, UserError
+from vlframe.errors import ConfigError, OutOfMemory, OutputError, UserError, one_line
 from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.outcome import Outcome, sentence
@@ -117,9 +117,9 @@ def _failed(task: Task, folder: Path, why: str, seconds: float) -> Attempt:
 
 
 def _last_line(error: Exception) -> str:
-    """A user's mistake is one sentence; of anything else the last line says what it was."""
+    """Return a user's mistake as one sentence; for any other error, the line that says what it was."""
     if isinstance(error, UserError):
-        return redacted(" ".join(str(error).split()))
+        return redacted(one_line(error))
     lines = str(error).strip().splitlines()
     return redacted(f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__)
 
@@ -159,7 +159,7 @@ def _run(task: Task, entry: Entry, registry: Registry) -> Exception | None:
 
 
 def _released(error: Exception) -> Exception:
-    """The error without its frames, and memory given back."""
+    """Return the error without its frames, after giving memory back."""
     error.__traceback__ = None
     error.__cause__ = error.__context__ = None
     gc.collect()
@@ -175,7 +175,7 @@ def _keep_traceback(folder: Path, error: Exception) -> None:
 
 
 def _config(task: Task, entry: Entry, registry: Registry) -> RunConfig:
-    """The run's config, in the cell's folder. ConfigError: it is another run here than where it was planned."""
+    """Return the run's config, in the cell's folder. ConfigError: it is another run here than where it was planned."""
     config: RunConfig = compose_line("train", parse("train", task.words), registry)
     here = identity(config, registry)
     if digest(here) != digest(task.identity):
@@ -192,7 +192,7 @@ def _config(task: Task, entry: Entry, registry: Registry) -> RunConfig:
 
 
 def _goes_on(entry: Entry) -> bool:
-    """Whether the newest run can be resumed: not where a stage that is under way gets another micro-batch."""
+    """Return whether the newest run can be resumed: not where a stage that is under way gets another micro-batch."""
     if entry.run is None:
         return False
     found = checkpoints(RunFolder(entry.run))

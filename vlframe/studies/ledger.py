@@ -49,7 +49,7 @@ class Entry:
 
     @property
     def noted_done(self) -> bool:
-        """Whether it is done, and the ledger says so in its last line."""
+        """Return whether it is done, and the ledger says so in its last line."""
         return self.standing == "done" and bool(self.events) and self.events[-1]["event"] == "done"
 
     @property

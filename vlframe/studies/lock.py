@@ -49,7 +49,7 @@ def locked(folder: Path) -> Iterator[Holder | None]:
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / "holder.json"
     # Nobody else opens this file: closing it anywhere in this process would give the lock away.
-    with open(folder / "lock", "a") as file:
+    with open(folder / "lock", "a", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.data.first import first_samples
 from vlframe.distributed.ranks import world_size
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.machine.memory import gigabytes
 from vlframe.studies.resolved import Planned
 from vlframe.studies.study import Study
@@ -51,7 +51,7 @@ class StudyPlan:
     notes: tuple[str, ...]
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -84,7 +84,7 @@ def _cell_plan(items: Sequence[Planned], standings: Sequence[str], registry: Reg
         composition = compose_on_meta(config, registry)
         stages = predictions(composition, config, world_size(config.trainer))
     except UserError as error:
-        return CellPlan(label, axes, "does not fit", " ".join(str(error).split()))
+        return CellPlan(label, axes, "does not fit", one_line(error))
     steps = {name: _steps(config, name, registry) for name in config.stages}
     predicted = {name: found for name, found in stages.items() if isinstance(found, StagePrediction)}
     seconds, most = 0.0 if len(predicted) == len(stages) else float("nan"), 0
@@ -108,7 +108,7 @@ def _cell_plan(items: Sequence[Planned], standings: Sequence[str], registry: Reg
 
 
 def _steps(config: RunConfig, name: str, registry: Registry) -> int | None:
-    """Of a stage; None where they depend on data that cannot be opened here."""
+    """Return the steps of a stage; None where they depend on data that cannot be opened here."""
     stage = config.stages[name]
     if stage.steps is not None:
         return stage.steps

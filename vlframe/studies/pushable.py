@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vlframe.config.asking import main_benchmark
 from vlframe.config.secrets import without_secrets
 from vlframe.config.typed import read_yaml
-from vlframe.errors import MediaError, some_of
+from vlframe.errors import MediaError, named_line, some_of
 from vlframe.evaluation.scores import Evaluation
 from vlframe.runs.changes import differences
 from vlframe.runs.folder import RunFolder
@@ -250,4 +250,4 @@ def _filled(config: Mapping[str, Any], shape: Mapping[str, Any]) -> dict[str, An
 
 
 def _unreadable(file: Path, error: Exception) -> str:
-    return f"{file} cannot be read and is left out: {type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{file} cannot be read and is left out: {named_line(error)}"

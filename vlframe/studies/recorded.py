@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlframe.config.typed import read_yaml
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, named_line
 from vlframe.evaluation.scores import Evaluation, Scores
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.outcome import Outcome
@@ -86,7 +86,7 @@ def read_answers(
             }
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(
-            f"{folder.predictions} cannot be read: {type(error).__name__}: {error}; vlframe evaluate "
+            f"{folder.predictions} cannot be read: {named_line(error)}; vlframe evaluate "
             f"run={folder.path} writes it anew"
         ) from error
 
@@ -157,7 +157,7 @@ def _of_folder(folder: RunFolder, words: tuple[str, ...] = ()) -> Recorded:
         scores = None if tree is None else Evaluation.from_tree(tree)
         outcome, trained = Outcome.read(folder), _trained(folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        why = f"what is written in {folder.path} cannot be read: {type(error).__name__}: {error}"
+        why = f"what is written in {folder.path} cannot be read: {named_line(error)}"
         return Recorded(words, folder, config, why=why, ended=False)
     ended = outcome is None or outcome.state == "done"  # no outcome: an evaluation, or a converted checkpoint
     why = "" if ended and scores else _unscored(config) if ended else _unfinished(outcome)

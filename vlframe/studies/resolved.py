@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlframe.config.asking import benchmarks_of
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.studies.digest import changes, digest, identity
 from vlframe.studies.ledger import Entry, cell_folder, entries, read_entry
 from vlframe.studies.study import Cell, Study
@@ -76,7 +76,7 @@ def changed(study: Study, planned: Sequence[Planned]) -> list[str]:
 
 
 def _refers_to_the_seed(study: Study, registry: Registry, more: Sequence[str]) -> bool:
-    """Whether a config has more of the seed than its own key: then each seed is composed, which takes its time."""
+    """Return whether a config uses the seed beyond its own key: then each seed is composed, which takes its time."""
     seeds, words = study.config.seeds, [word for cell in study.cells for word in cell.words]
     if len(seeds) == 1 or any("${seed}" in word for word in words):
         return True
@@ -103,7 +103,7 @@ def _composed(cell: Cell, seed: int, registry: Registry, more: Sequence[str]) ->
             raise ConfigError("it has no benchmark, so there is nothing to compare; say benchmarks: [<name>]")
         return _identified(Planned(cell, seed, words, config), registry)
     except UserError as error:
-        return Planned(cell, seed, words, why=" ".join(str(error).split()))
+        return Planned(cell, seed, words, why=one_line(error))
 
 
 def _with_seed(first: Planned, seed: int, registry: Registry) -> Planned:

@@ -79,7 +79,7 @@ class CellResult:
 
     @property
     def state(self) -> str:
-        """``done``, or how the first seed that is not done stands."""
+        """Return ``done``, or the state of the first seed that is not."""
         return next((run.standing for run in self.runs if run.standing != "done"), "done")
 
 
@@ -101,7 +101,7 @@ class StudyResults:
         return tuple(dict.fromkeys(name for cell in self.cells for name in cell.controls))
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values for JSON; what is unknown is None."""
+        """Return plain values for JSON; what is unknown is None."""
         return plain_values(asdict(self))
 
 
@@ -129,7 +129,7 @@ def study_results(study: Study, planned: Sequence[Planned]) -> StudyResults:
 
 
 def _recorded(entries: Sequence[Entry], notes: list[str]) -> list[Recorded]:
-    """The runs that are done, in the order of the seeds."""
+    """Return the runs that are done, in the order of the seeds."""
     found = []
     for entry in entries:
         notes += [f"{entry.label}, seed {entry.seed}: {note}" for note in entry.notes]
@@ -139,7 +139,7 @@ def _recorded(entries: Sequence[Entry], notes: list[str]) -> list[Recorded]:
 
 
 def _metrics(study: Study, runs: Sequence[Recorded]) -> dict[str, MetricKey]:
-    """The study's metrics by their keys, or the primary one of the first benchmark."""
+    """Return the study's metrics by their keys, or the primary one of the first benchmark."""
     if not runs:
         return {}
     assert runs[0].evaluation is not None
@@ -172,7 +172,7 @@ def _compared(key: MetricKey, name: str, runs: Sequence[Recorded], base: Sequenc
 
 
 def _recorded_score(values: Sequence[Estimate]) -> tuple[Interval, int]:
-    """Of scores that cannot be made from single answers: over seeds, or as it was recorded; and for how many."""
+    """Return a score that single answers do not give, over seeds or as it was recorded, and for how many."""
     first, *others = values
     score = over_seeds([item.value for item in values]) if others else Interval(first.value, first.low, first.high)
     return score, min(item.n for item in values)
@@ -248,7 +248,7 @@ def _by_seed(table: Mapping[str, Compared]) -> list[list[float]]:
 
 
 def plain_values(value: Any) -> Any:
-    """The same for JSON: keys are texts, what is not a number is None."""
+    """Convert values for JSON: keys become texts, NaN becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -86,7 +86,7 @@ def read_study(file: Path) -> Study:
 
 
 def _kept(values: Any) -> Any:
-    """The same, with ``${…}`` for the run's config to fill in, and not for the study's."""
+    """Escape ``${…}``, which the run's config fills in, and not the study's."""
     if isinstance(values, Mapping):
         return {name: _kept(value) for name, value in values.items()}
     if isinstance(values, list):
@@ -158,7 +158,7 @@ def _benchmarks(config: StudyConfig) -> tuple[str, ...]:
 
 
 def _controls(config: StudyConfig) -> tuple[str, ...]:
-    """The words that measure the study's controls, but for what its base or an axis says itself."""
+    """Return the overrides that measure the study's controls, except those that its base or an axis sets itself."""
     axes = [word for labels in config.axes.values() for value in labels.values() for word in _as_list(value)]
     said = {word.partition("=")[0].lstrip("+") for word in [*config.base, *axes]}
     chosen = [name for name in config.controls if name in CONTROLS]
@@ -169,7 +169,7 @@ def _controls(config: StudyConfig) -> tuple[str, ...]:
 
 
 def _refuse_other_keys(config: StudyConfig) -> None:
-    """A study gives these itself."""
+    """Raise ConfigError for keys that a study sets itself."""
     values = [value for labels in config.axes.values() for value in labels.values()]
     for word in [*config.base, *(word for value in values for word in _as_list(value))]:
         key = word.partition("=")[0].lstrip("+~")
@@ -195,7 +195,7 @@ def _as_list(value: Any) -> list[str]:
 
 
 def _reasons(config: StudyConfig, labels: Sequence[str]) -> dict[str, str]:
-    """Why cells are left out, by label."""
+    """Return why cells are left out, by label."""
     reasons: dict[str, str] = {}
     for pattern, reason in config.exclude.items():
         found = [label for label in labels if fnmatchcase(label, pattern)]

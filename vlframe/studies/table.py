@@ -35,7 +35,7 @@ def why_not_done(cell: CellResult) -> str:
 
 
 def shown_results(results: StudyResults) -> list[dict[str, Any]]:
-    """One row for each cell and metric. Columns in which nothing is known are left out."""
+    """Return one row for each cell and metric. Columns in which nothing is known are left out."""
     rows = []
     for cell in results.cells:
         items = list(cell.compared.values()) or [Compared("")]
@@ -67,7 +67,7 @@ def _shown(cell: CellResult, item: Compared, results: StudyResults) -> dict[str,
 
 
 def flat_results(results: StudyResults) -> list[dict[str, Any]]:
-    """Plain cells, as CSV has them."""
+    """Return plain cells, for CSV."""
     rows = []
     for cell in results.cells:
         for item in list(cell.compared.values()) or [Compared("")]:
@@ -91,7 +91,7 @@ def _of_cell(cell: CellResult, results: StudyResults) -> dict[str, Any]:
 
 
 def _of_control(item: Control | None) -> dict[str, Any]:
-    """Its result as columns; empty ones for a cell without it."""
+    """Return its result as columns; empty ones for a cell without it."""
     names = ("plain", "score", "difference", "low", "high", "n")
     return {name: item and getattr(item, name) for name in names}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlframe.config.secrets import redacted
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, named_line, one_line
 from vlframe.runs.folder import RunFolder, write_json
 from vlframe.studies.pushable import Pushable, config_of, identity_of, read_pushable, with_every_key
 from vlframe.studies.selected import Selected, select_runs
@@ -94,13 +94,13 @@ def push_runs(paths: Sequence[str | Path], where: Target) -> Pushed:
             try:
                 _push(item, config, values, pushed)
             except wandb.errors.CommError as error:  # each further run would wait as long for no answer
-                said = redacted(" ".join(str(error).split()))
+                said = redacted(one_line(error))
                 pushed.problems.append(f"W&B does not take {item.folder.path}: {said}; {len(readable) - number} more "
                                        f"run(s) were not tried")  # fmt: skip
                 break
             except Exception as error:  # the service, its files or the disk: the other runs are pushed
-                said = redacted(" ".join(str(error).split()))
-                pushed.problems.append(f"{item.folder.path} could not be pushed: {type(error).__name__}: {said}")
+                said = redacted(named_line(error))
+                pushed.problems.append(f"{item.folder.path} could not be pushed: {said}")
     return pushed
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vlframe.contracts.checkpoint_format import MAIN_SOURCE, ExportRequest, ImportedCheckpoint
-from vlframe.errors import UserError
+from vlframe.errors import UserError, named_line
 from vlframe.testing.subject import Subject
 
 
@@ -60,8 +60,8 @@ def _check_recognises(subject: Subject, fmt: Any) -> None:
         folder = Path(name)
         (folder / "empty").mkdir()
         (folder / "broken").mkdir()
-        (folder / "broken" / "config.json").write_text("{")
-        (folder / "words.txt").write_text("no checkpoint\n")
+        (folder / "broken" / "config.json").write_text("{", encoding="utf-8")
+        (folder / "words.txt").write_text("no checkpoint\n", encoding="utf-8")
         for strange in ("empty", "broken", "words.txt", "absent"):
             try:
                 with subject.doing(f"recognises() of {strange}, which is no checkpoint"):
@@ -75,9 +75,7 @@ def _check_recognises(subject: Subject, fmt: Any) -> None:
         except (UserError, OSError):
             pass
         except Exception as error:
-            subject.fail(
-                f"read() of an empty folder raises {type(error).__name__}: {error}; it must be a vlframe error"
-            )
+            subject.fail(f"read() of an empty folder raises {named_line(error)}; it must be a vlframe error")
         else:
             subject.fail("read() of an empty folder gives a checkpoint; it must raise a vlframe error")
     subject.passed("folders that hold no checkpoint are not recognised, and refused")

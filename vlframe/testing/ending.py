@@ -46,13 +46,13 @@ def check_ending(subject: Subject, length: int) -> None:
 
 
 def _end(subject: Subject, llm: Any) -> int:
-    """Return the end token, of the tokenizer or of what its template writes behind an answer."""
+    """Return the end token, of the tokenizer or of what its template writes after an answer."""
     tokenizer = llm.tokenizer
     if tokenizer.eos_token_id is not None:
         return int(tokenizer.eos_token_id)
     token = ChatTemplate(tokenizer).facts.end.token
     if not token:
-        subject.fail("has no end token, in its tokenizer or behind an answer of its template: no answer would end")
+        subject.fail("has no end token, in its tokenizer or after an answer of its template: no answer would end")
     return int(tokenizer.convert_tokens_to_ids(token))
 
 

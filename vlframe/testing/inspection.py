@@ -9,7 +9,7 @@ from typing import Any
 from vlframe.config.asking import keys_of_every
 from vlframe.contracts.modalities import parts
 from vlframe.contracts.sample import Sample, Turn
-from vlframe.errors import UnknownName, UserError, did_you_mean
+from vlframe.errors import UnknownName, UserError, did_you_mean, named_line
 from vlframe.registry.registry import Registry, Row
 from vlframe.testing import plugin
 from vlframe.testing.audio import check_audio_connector, check_audio_encoder
@@ -119,7 +119,7 @@ def _of(row: Row, request: Request) -> Finding:
     """Check one component with its example parameters (its defaults, if it has none) and those of the request."""
     kind, name = row.component.kind, row.component.name
     given = dict((request.values or {}).get(kind, {}))
-    parameters = {**(row.component.example or {}), **given}
+    parameters = {**(row.example or {}), **given}
     if reason := _cannot(row, parameters, request):
         return Finding(kind, name, parameters, untried=reason)
     options: dict[str, Any] = {"plugins": request.paths}
@@ -159,5 +159,5 @@ def _found(kind: str, name: str, parameters: Mapping[str, Any], check: Callable[
         except UserError as error:
             untried = str(error)
         except Exception as error:  # neither the kit nor the component foresaw it; the other components are checked
-            broken = f"{kind} {name!r}: a check ends with {type(error).__name__}: {error}"
+            broken = f"{kind} {name!r}: a check ends with {named_line(error)}"
     return Finding(kind, name, dict(parameters), tuple(steps.passed), tuple(steps.left_out), broken, untried)

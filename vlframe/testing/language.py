@@ -47,7 +47,7 @@ def check_llm(
     _check_loss(subject, built, embeds_BSE)
     subject.passed("the loss is the sum of its own cross-entropies")
     _check_order(subject, built, embeds_BSE)
-    subject.passed("a token sees what stands before it, and nothing behind")
+    subject.passed("a token sees what comes before it, and nothing after")
     _check_padding(subject, built, embeds_BSE)
     _check_context(subject, built)
     _check_generate(subject, built, embeds_BSE)

@@ -19,7 +19,7 @@ from vlframe.contracts.modalities import MODALITIES, Modality, parts
 from vlframe.contracts.reader import FrameList
 from vlframe.contracts.sample import Media, Sample, Turn
 from vlframe.data.collate import Collate
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, UserError, one_line
 from vlframe.inference.pipeline import build_pipeline
 from vlframe.model.assemble import compose_on_meta, refusal
 from vlframe.registry.registry import Registry
@@ -28,6 +28,10 @@ Only = Callable[[tuple[str, str], tuple[str, str]], bool]  # kinds, names: wheth
 FRAMES = 4
 RATE = 16000
 ANSWER = "two red squares"
+
+
+class NothingToTry(ConfigError):
+    """Kinds of which no component that is installed has example parameters."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,13 @@ def matrix(
     names it returns True; parts without example parameters are left out.
 
     The other parts are those of ``base``, or the first by name that fit. With ``train``, pairs that fit take a step on
-    a clip and a picture, or on a sound. ConfigError: a kind has nothing to try. Errors that are no ``UserError`` are
-    faults of a part, and are raised.
+    a clip and a picture, or on a sound. NothingToTry: none of a kind has example parameters. Errors that are no
+    ``UserError`` are faults of a part, and are raised.
     """
     examples = {kind: _examples(kind, registry) for kind in (*kinds, *parts())}
-    if missing := [kind for kind in kinds if not examples[kind]]:
-        raise ConfigError(f"no {' and no '.join(missing)} that is installed has example parameters")
     trial = _Trial(base, registry, kinds, examples)
+    if missing := [kind for kind in trial.needed if not examples[kind]]:
+        raise NothingToTry(f"no {' and no '.join(missing)} that is installed has example parameters")
     with TemporaryDirectory() as folder:
         samples = small_samples(trial.modality.name, Path(folder)) if train else []
         for first in examples[kinds[0]].values():
@@ -89,7 +93,7 @@ def _examples(kind: str, registry: Registry) -> dict[str, dict[str, Any]]:
     """Return the config of every component of a kind with its example parameters, by name; of a kind that is no part
     of a model, those without examples with their defaults.
     """
-    found = {row.component.name: row.component.example for row in registry.rows(kind)}
+    found = {row.component.name: row.example for row in registry.rows(kind)}
     if kind not in parts():
         found = {name: {} if example is None else example for name, example in found.items()}
     return {
@@ -105,12 +109,20 @@ class _Trial:
     registry: Registry
     kinds: tuple[str, str]
     examples: Mapping[str, Mapping[str, dict[str, Any]]]
-    fitting: dict[str, dict[str, Any]] = field(default_factory=dict)  # a connector for each encoder, by name
+    # a connector for each encoder, by modality and name
+    fitting: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def modality(self) -> Modality:
         mine = [item for item in MODALITIES.values() if {item.encoder, item.connector} & {*self.kinds}]
         return mine[0]
+
+    @property
+    def needed(self) -> list[str]:
+        """Return the kinds of all parts of a composition with such a pair."""
+        branches = [item for item in MODALITIES.values() if item.name in ("video", self.modality.name)]
+        of_branches = [kind for item in branches for kind in (item.encoder, item.connector)]
+        return list(dict.fromkeys([*self.kinds, *of_branches, "llm"]))
 
     def pair(self, first: dict[str, Any], second: dict[str, Any], samples: Sequence[Sample]) -> Pair:
         names = (str(first["name"]), str(second["name"]))
@@ -118,7 +130,7 @@ class _Trial:
         try:
             budget = compose_on_meta(config, self.registry).budget
         except UserError as error:
-            return Pair(self.kinds, names, reasons={"": " ".join(str(error).split())})
+            return Pair(self.kinds, names, reasons={"": one_line(error)})
         kinds = [kind.name for kind in self.modality.media]
         reasons = {kind: said for kind in kinds if (said := refusal(budget, kind))}
         takes = tuple(kind for kind in kinds if kind not in reasons)
@@ -142,17 +154,17 @@ class _Trial:
 
     def _connector(self, modality: Modality, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first connector by name that fits an encoder, so that a pair is not refused for a third part."""
-        name = values[modality.encoder]["name"]
-        if name not in self.fitting:
+        of = (modality.name, str(values[modality.encoder]["name"]))
+        if of not in self.fitting:
             known: dict[str, Any] = {
                 key: value for key, value in values.items() if key not in self.kinds or key == modality.encoder
             }
             for connector in self.examples[modality.connector].values():
-                self.fitting[name] = connector
+                self.fitting[of] = connector
                 with suppress(UserError):
                     compose_on_meta(replace(self.base, **(known | {modality.connector: connector})), self.registry)
                     break
-        return self.fitting[name]
+        return self.fitting[of]
 
     def _step(self, config: RunConfig, samples: Sequence[Sample]) -> bool:
         """Take one step; return whether the loss is finite and each of the two parts that has weights changed."""

@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import UserError
 from vlframe.registry.discovery import Plugin
+from vlframe.registry.hooks import API
 from vlframe.registry.registry import Registry, Row
 from vlframe.testing.subject import ContractError, note_passed
 
 HEAVY = ("torch", "transformers", "lightning", "timm", "peft", "av", "decord", "torchaudio", "torchvision", "hydra")
 LOAD = """
 import contextlib, io, json, os, sys, time
-from vlframe.registry.discovery import GROUP, _load_file
+from vlframe.registry.discovery import GROUP, load_file
 from importlib.metadata import entry_points
 from pathlib import Path
 name, heavy = sys.argv[1], sys.argv[2:]
@@ -33,7 +35,7 @@ sys.addaudithook(hook)
 printed, at = io.StringIO(), time.process_time()
 with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.suppress(OSError):
     if name.endswith(".py"):
-        plugin = _load_file(Path(name))
+        plugin = load_file(Path(name))
         if not plugin.works:
             raise SystemExit(plugin.reason)
     for point in entry_points(group=GROUP):
@@ -70,6 +72,8 @@ def check_plugin(distribution: str) -> None:
     for plugin in plugins:
         if not plugin.works:
             raise ContractError(f"plugin {plugin.name} does not load: {plugin.reason}")
+    if not single:
+        _check_api(plugins)
     _check_light(distribution)
     note_passed("it loads by itself, soon, without heavy libraries, network, printing, or other environment variables")
     for row in registry.rows():
@@ -79,6 +83,16 @@ def check_plugin(distribution: str) -> None:
     for plugin in plugins:
         _check_conf(plugin, registry)
     note_passed("every preset and experiment composes")
+
+
+def _check_api(plugins: Sequence[Plugin]) -> None:
+    for plugin in plugins:
+        if plugin.api is None:
+            raise ContractError(
+                f"plugin {plugin.name} does not say which version of the plugin API it is written for; write "
+                f"vlframe_api = {API} beside its hooks"
+            )
+    note_passed("it says which version of the plugin API it is written for")
 
 
 def _check_light(distribution: str) -> None:

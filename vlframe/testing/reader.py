@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlframe.contracts.reader import VideoInfo
-from vlframe.errors import MediaError, NoAudioTrack
+from vlframe.errors import MediaError, NoAudioTrack, named_line
 from vlframe.testing.subject import Subject
 
 FRAMES, FPS, HEIGHT, WIDTH, RATE = 24, 8, 48, 64, 16000
@@ -175,7 +175,7 @@ def _check_sound(subject: Subject, reader: Any, path: Path) -> None:
 
 def _check_refusals(subject: Subject, reader: Any, silent: Path, folder: Path) -> None:
     text = folder / "text.mp4"
-    text.write_text("this is not a film\n" * 40)
+    text.write_text("this is not a film\n" * 40, encoding="utf-8")
     cut = folder / "cut.mp4"
     cut.write_bytes(silent.read_bytes()[:-400])
     damaged = folder / "damaged.mp4"
@@ -198,5 +198,5 @@ def _check_refusals(subject: Subject, reader: Any, silent: Path, folder: Path) -
         except expected:
             continue
         except Exception as error:
-            subject.fail(f"{what} raises {type(error).__name__}: {error}; it must be a vlframe.{expected.__name__}")
+            subject.fail(f"{what} raises {named_line(error)}; it must be a vlframe.{expected.__name__}")
         subject.fail(f"{what} is read without an error; it must raise a vlframe.{expected.__name__}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vlframe.contracts.reader import VideoInfo
-from vlframe.errors import MediaError
+from vlframe.errors import MediaError, named_line
 from vlframe.testing.subject import Subject
 
 FRAMES = 8
@@ -66,7 +66,7 @@ def _check_indices(
     begin = info.time(0) if bounds[0] is None else bounds[0]
     end = info.time(0) + info.seconds if bounds[1] is None else bounds[1]
     ends = [info.time(index + 1) if index + 1 < info.frames else info.time(0) + info.seconds for index in taken]
-    slack = 1.001 / info.fps  # a frame: systems round to the one before or behind
+    slack = 1.001 / info.fps  # a frame: systems round to the one before or after
     outside = [
         index
         for index, until in zip(taken, ends, strict=True)
@@ -98,7 +98,9 @@ def _check_nothing_shown(subject: Subject, sampler: Any, what: str, info: VideoI
         return
     except Exception as error:
         subject.fail(
-            f"bounds behind {what} raise {type(error).__name__}: {error}; they must raise a vlframe.MediaError, as "
+            f"bounds after the end of {what} raise {named_line(error)}; they must raise a vlframe.MediaError, as "
             "vlframe.shown_span does"
         )
-    subject.fail(f"bounds behind {what} give {found}; they must raise a vlframe.MediaError, as vlframe.shown_span does")
+    subject.fail(
+        f"bounds after the end of {what} give {found}; they must raise a vlframe.MediaError, as vlframe.shown_span does"
+    )

@@ -15,6 +15,7 @@ from string import Template
 
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import ConfigError, did_you_mean
+from vlframe.registry.hooks import API
 from vlframe.registry.registry import Registry
 
 STARTERS = Path(__file__).parent / "starters"
@@ -49,6 +50,7 @@ class Starter:
             "name": self.name,
             "group": kinds()[self.kind].group,
             "distribution": self.distribution,
+            "api": str(API),
             "module": self.module,
             "Class": self.class_name,
         }

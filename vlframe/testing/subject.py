@@ -13,7 +13,7 @@ import torch
 
 from vlframe.contracts.declared import WrongDeclaration, width_of
 from vlframe.contracts.meta import meta_build
-from vlframe.errors import UserError
+from vlframe.errors import UserError, named_line
 from vlframe.registry.registry import Registry
 from vlframe.testing.surroundings import changed_settings, settings
 
@@ -97,7 +97,7 @@ class Subject:
         except (ContractError, UserError):
             raise
         except Exception as error:
-            raise ContractError(f"{self.label}: {what} fails with {type(error).__name__}: {error}") from error
+            raise ContractError(f"{self.label}: {what} fails with {named_line(error)}") from error
 
     def build(self, **neighbours: Any) -> Any:
         """Build the component, with the same random weights for the same ``seed``."""
@@ -150,4 +150,4 @@ class Subject:
         try:
             pickle.loads(pickle.dumps(value))
         except Exception as error:
-            self.fail(f"{what} cannot be pickled, and data workers need it: {type(error).__name__}: {error}")
+            self.fail(f"{what} cannot be pickled, and data workers need it: {named_line(error)}")

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers.logger import Logger
 
 from vlframe.config.fields import is_component
-from vlframe.errors import ConfigError, PluginError, UserError, one_line
+from vlframe.errors import ConfigError, PluginError, UserError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
@@ -92,6 +92,10 @@ def class_of(name: str, target: str) -> type:
         module = import_module(module_name)
         if class_name in module.__all__:
             return getattr(module, class_name)
+        near = did_you_mean(class_name, module.__all__)
+        raise ConfigError(
+            f"{name}: {module_name} has no {class_name}; it has {', '.join(sorted(module.__all__))}{near}"
+        )
     raise ConfigError(
         f"{name} has the _target_ {target!r}; only the classes of {' and '.join(PLACES)} can be named there, like "
         f"{PLACES[1]}.LearningRateMonitor"

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.loggers import CometLogger, MLFlowLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -22,6 +22,7 @@ from vlframe.model.assemble import typical_tokens
 from vlframe.runs.folder import RunFolder, own_version
 from vlframe.runs.outcome import Outcome
 from vlframe.runs.unlogged import Unlogged
+from vlframe.training.comet_login import check_comet
 from vlframe.training.instantiate import class_of, lightning_objects
 from vlframe.training.metrics_file import MetricsFile
 from vlframe.training.wandb_identity import with_identity
@@ -39,20 +40,19 @@ def check_loggers(loggers: Mapping[str, Any], registry: Registry) -> None:
     """Check that the configured loggers can be built, before there is a run folder. ConfigError, PluginError if one
     cannot: its package is not installed, its service needs a login, its class fails.
 
-    Those of plugins, and those of Lightning's that then only import their package, are built once for a trial.
+    All are built once for a trial, except Comet's, which would begin an experiment there.
     """
     for name, item in loggers.items():
         if is_component(item):
             _try_to_build(name, item, registry)
             continue
         kind = class_of(name, str(item.get("_target_", "")))
-        if kind.__name__ in _LAZY:
-            _try_to_build(name, item, registry)
+        if kind is CometLogger:
+            check_comet(name, item)
+            continue
+        _try_to_build(name, item, registry)
         if made_by_wandb(kind):
             check_login(offline=bool(item.get("offline", False)), mode=item.get("mode"))
-
-
-_LAZY = ("WandbLogger", "TensorBoardLogger", "CSVLogger", "MLFlowLogger")
 
 
 def _try_to_build(name: str, item: Mapping[str, Any], registry: Registry) -> None:

@@ -96,7 +96,7 @@ class PredictedAndMeasured(Callback):
             "gradient_bytes": self.resident.gradients,
             "optimizer_bytes": self.resident.optimizer,
         }
-        costs = json.loads(self.folder.cost.read_text()) if self.folder.cost.is_file() else {}
+        costs = json.loads(self.folder.cost.read_text(encoding="utf-8")) if self.folder.cost.is_file() else {}
         costs[module.name] = {**held, "predicted": self.predicted, "measured": measured}
         write_json(self.folder.cost, costs)
         for said in sentences(self.predicted, measured, on_cpu=module.device.type == "cpu"):
@@ -182,7 +182,7 @@ class PeakMemory:
         elif sys.platform == "linux":
             _give_back()
             with suppress(OSError):  # not writable in some containers
-                Path("/proc/self/clear_refs").write_text("5")  # resets the system's own peak
+                Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the system's own peak
                 self.before = _status("VmRSS")
 
     def peak(self, weights: int) -> int | None:
@@ -200,5 +200,5 @@ def _give_back() -> None:
 
 def _status(field: str) -> int:
     """Return a size of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlframe.contracts.language_model import Loss
     from vlframe.contracts.objective import Objective
     from vlframe.model.video_llm import VideoLLM
+    from vlframe.runs.checkpoint import Checkpoint
     from vlframe.runs.quarantine import QuarantineLimit, QuarantineLog
 
 
@@ -129,6 +130,12 @@ class StageModule(LightningModule):
         early = f"stage {self.name} ended early, after {self.steps_done} of {self.steps} steps"
         still = f"stage {self.name} changed no weight of {', '.join(self.unchanged.names)}"
         return [*([early] if self.standing.ended else []), *([still] if self.unchanged.names else [])]
+
+    def take_end(self, end: Checkpoint | None) -> None:
+        """Take over how the stage ended in an earlier process; it ended at its last step if its checkpoint is gone."""
+        self.steps_done = self.steps if end is None else end.step
+        self.standing.ended = self.steps_done < self.steps
+        self.unchanged.names = [] if end is None else list(end.unchanged)
 
     def end_early(self) -> None:
         """End the stage with the last step. It is checked like every end (see ``Idle``)."""
@@ -281,16 +288,17 @@ class StageModule(LightningModule):
             "step": self.steps_done,
             "finished": self.finished,
             "seconds": self.seconds_before + time.perf_counter() - self.started,
+            "unchanged": self.unchanged.names,
         }
 
     def on_train_end(self) -> None:
         self.watch.settle()
         self.skipped.announce(self.steps_done)
-        if self.finished:
-            self.unchanged.end(self.adamw.param_groups, self.steps_done, reached=self.idle.moved)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.settle()  # so that no checkpoint contains weights from a failed step
+        if self.finished:  # here, so that the stage's last checkpoint has it
+            self.unchanged.end(self.adamw.param_groups, self.steps_done, self.idle.moved, self.stage.max_grad_norm)
         checkpoint["state_dict"] = {}  # the parts have their own files
         checkpoint_io: Any = self.trainer.strategy.checkpoint_io
         checkpoint["parts"] = checkpoint_io.tensors(self.model)

@@ -15,10 +15,10 @@ from vlframe.contracts.modalities import PLACEHOLDERS
 from vlframe.data.collate import Collate
 from vlframe.data.prepare import PreparedMedia, PreparedSample
 from vlframe.distributed.ranks import imagined, world_size
-from vlframe.errors import ConfigError
+from vlframe.errors import ConfigError, named_line
 from vlframe.machine.precision import low_type
 from vlframe.model.assemble import LEAST_TEXT, MetaComposition, packed_bits
-from vlframe.model.cost import PassCost, on_meta, pass_cost
+from vlframe.model.cost import Looked, PassCost, on_meta, pass_cost
 from vlframe.model.selection import blocks_of
 from vlframe.training.trainable import held_type, prepare_parts, recompute_activations, set_modes
 
@@ -126,9 +126,13 @@ def predict(model: VideoLLM, example: Example, config: RunConfig, stage: StageCo
     ``meta_stages``, or is a real one prepared for its stage.
     """
     accumulates = stage.accumulate_grad_batches > 1
+    known: Looked = {}
     given: dict[str, Any] = {
-        "low": low_type(config.trainer.precision), "accumulates": accumulates, "loss": example.loss
-    }  # fmt: skip
+        "low": low_type(config.trainer.precision),
+        "accumulates": accumulates,
+        "loss": example.loss,
+        "known": known,
+    }
     costs = {False: pass_cost(model, example.batch, **given)}
     again = on_meta(model)
     try:
@@ -290,7 +294,7 @@ def predictions(
         except Exception as error:
             if not needs_values(error):
                 raise
-            said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            said = named_line(error)[:150]
             found[name] = NotPredicted(f"a part cannot be tried without data ({said})")
     return found
 

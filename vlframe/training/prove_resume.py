@@ -55,6 +55,10 @@ def _shortened(config: RunConfig, steps: int, cut: float) -> RunConfig:
     count = len(config.stages)
     if not count:
         raise ConfigError("the run has no stages; choose an experiment (experiment=quickstart)")
+    if steps < count:
+        raise ConfigError(
+            f"steps is {steps}, to be shared among {count} stages ({', '.join(config.stages)}); give more"
+        )
     stages = {
         name: replace(stage, steps=steps // count + (number < steps % count), epochs=None)
         for number, (name, stage) in enumerate(config.stages.items())
@@ -180,7 +184,7 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def _batches(folder: RunFolder) -> dict[str, Any]:
     """Return the batches by stage and number. One drawn again after a kill must be the same."""
-    rows = [json.loads(line) for line in (folder.path / "batches.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder.path / "batches.jsonl").read_text(encoding="utf-8").splitlines()]
     found: dict[str, Any] = {}
     for row in rows:
         key = f"{row['stage']}/{row['batch']}"
@@ -191,7 +195,7 @@ def _batches(folder: RunFolder) -> dict[str, Any]:
 
 def _metrics(folder: RunFolder) -> dict[str, Any]:
     """Return every value of every step; a step that occurs twice is a difference."""
-    with open(folder.metrics_csv, newline="") as file:
+    with open(folder.metrics_csv, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     steps = [row["step"] for row in rows]
     values = {f"{row['step']}/{key}": value for row in rows for key, value in row.items() if not key.endswith(MEASURED)}

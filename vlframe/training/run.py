@@ -202,7 +202,7 @@ class Run:
         self.quarantine = QuarantineLog(folder.quarantine, loggers.unlogged)
         self.notes = SamplerNotes()
         found = checkpoints(folder)
-        self.ends = {item.stage_number: item.step for item in found if item.finished}
+        self.ends = {item.stage_number: item for item in found if item.finished}
         self.resumed: Checkpoint | None = found[-1] if found else None
         if self.resumed is not None:
             restore(pipeline, self.resumed)
@@ -290,8 +290,7 @@ class Run:
         )
         self.modules.append(module)
         if self.resumed and (self.resumed.stage_number, self.resumed.finished) >= (number, True):
-            module.steps_done = self.ends.get(number, data.steps)
-            module.standing.ended = module.steps_done < data.steps
+            module.take_end(self.ends.get(number))
             return module
         # New adapters depend only on the seed, whatever was drawn before: one process and several begin with the same.
         with torch.random.fork_rng(devices=()):
@@ -383,7 +382,9 @@ class Run:
         log.info("stage %s: %d steps on %d samples", name, data.steps, len(data.rows))
         for row in rows:
             log.info("  %s", row)
-        tables = json.loads(self.folder.parameters.read_text()) if self.folder.parameters.is_file() else {}
+        tables = (
+            json.loads(self.folder.parameters.read_text(encoding="utf-8")) if self.folder.parameters.is_file() else {}
+        )
         tables[name] = {row.part: {key: value for key, value in asdict(row).items() if key != "part"} for row in rows}
         write_json(self.folder.parameters, tables)
 

@@ -35,19 +35,24 @@ class UnchangedParts:
         if self.begun is None:
             self.begun = fingerprints(groups)
 
-    def end(self, groups: Sequence[Mapping[str, Any]], steps: int, reached: Collection[str]) -> None:
+    def end(
+        self, groups: Sequence[Mapping[str, Any]], steps: int, reached: Collection[str], max_grad_norm: float
+    ) -> None:
         """Compare on all ranks, and warn of every part of which nothing has changed on any of them. ``reached`` are
-        those that had gradients; ``Idle`` tells of the others.
+        those that had gradients; ``Idle`` tells of the others. Gradients were clipped to ``max_grad_norm`` (0: not).
         """
         now, begun = fingerprints(groups), self.begun or {}
         same = of_all_ranks(sorted(name for name in now if begun.get(name) == now[name]))
         self.names = [name for name in now if all(name in names for names in same)]
         for name in [name for name in self.names if name in reached and place()[0] == 0]:
-            rate = max(group["initial_lr"] for group in groups if part_of(group) == name)
+            own = [group for group in groups if part_of(group) == name]
+            rate = f"Its learning rate is {max(group['initial_lr'] for group in own):g}; try a larger one"
+            least = max(group["eps"] for group in own)  # gradients far below it move nothing, whatever the rate
+            clipped = f"Its gradients were clipped to max_grad_norm={max_grad_norm:g}; try a larger one, or 0 for none"
             log.warning(
                 "stage %s: after %d steps every weight of %s is what it was before, bit for bit: nothing was learned "
-                "there. Its learning rate is %g; try a larger one",
-                self.stage, steps, name, rate,
+                "there. %s",
+                self.stage, steps, name, clipped if 0 < max_grad_norm < least else rate,
             )  # fmt: skip
 
     def state(self) -> list[dict[str, int]]:

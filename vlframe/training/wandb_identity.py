@@ -42,7 +42,7 @@ def display_name(config: RunConfig) -> str:
 
 
 def _in_study(config: RunConfig) -> bool:
-    """Whether the run is a cell of a study, whose words are ``axis=label``. Jobs of sweeps are numbered."""
+    """Return whether the run is a cell of a study, whose words are ``axis=label``. Jobs of sweeps are numbered."""
     return config.sweep.folder is not None and config.sweep.job is None
 
 

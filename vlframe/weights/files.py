@@ -115,7 +115,7 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         raise WeightsError(f"{len(lost)} tensors found no place in a shard: {', '.join(lost[:8])}")
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_one(path: Path, inside: Sequence[str]) -> dict[str, Tensor]:

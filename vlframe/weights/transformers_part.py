@@ -15,7 +15,7 @@ from transformers.utils import logging
 from transformers.utils.hub import is_offline_mode
 
 from vlframe.contracts.meta import is_meta
-from vlframe.errors import ConfigError, NoArchitecture, WeightsError
+from vlframe.errors import ConfigError, NoArchitecture, WeightsError, one_line
 from vlframe.registry.sources import is_path
 
 
@@ -67,12 +67,13 @@ def pretrained_part(
     *,
     needless: tuple[str, ...] = (),
     rename: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> nn.Module:
     """Return the part with weights from a checkpoint of itself or of a larger model.
 
     ``needless`` are prefixes of weights that may be absent; ``rename`` maps patterns of a checkpoint's names to those
-    of ``model_class``. A missing or misshapen weight is a WeightsError; weights of modules that are not built are
-    ignored.
+    of ``model_class``; ``options`` are its further arguments, like ``add_pooling_layer=False``. A missing or misshapen
+    weight is a WeightsError; weights of modules that are not built are ignored.
     """
     try:
         with _quiet():
@@ -83,6 +84,7 @@ def pretrained_part(
                 dtype=torch.get_default_dtype(),
                 weights_only=True,
                 key_mapping=rename,
+                **options,
             )
     except (OSError, RuntimeError, UnpicklingError) as error:  # absent or broken files, other shapes, pickled code
         raise WeightsError(f"{model_class.__name__} cannot be read from {source}: {_why(source, error)}") from error
@@ -108,7 +110,7 @@ def _why(source: str, error: Exception) -> str:
             "it is not in the hub's cache, and HF_HUB_OFFLINE=1 forbids fetching it; fetch it once with "
             f"`hf download {source}`, set HF_HUB_OFFLINE=0, or name a folder that has it (source=<folder>)"
         )
-    return " ".join(str(error).split())
+    return one_line(error)
 
 
 @contextmanager

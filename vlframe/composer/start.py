@@ -1,4 +1,6 @@
-"""``resume=<folder>``: composes a config on top of a run's own instead of ``conf/train.yaml``."""
+"""What a config is composed on top of: ``conf/train.yaml`` or another command's, or, with ``resume=<folder>``, a run's
+own.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +10,31 @@ from hydra.core.config_store import ConfigStore
 
 from vlframe.composer.command_line import CommandLine
 from vlframe.config.typed import plain, read_yaml
-from vlframe.contracts.kinds import kinds
+from vlframe.contracts.kinds import first_party_kinds, kinds
+from vlframe.contracts.modalities import parts
 from vlframe.errors import ConfigError
 from vlframe.paths import conf_folder
 from vlframe.runs.folder import RunFolder
 
 WHOLE_RUNS = ("model", "experiment", "debug")  # groups that set many keys at once
+WITH_PLUGINS = "train_with_parts_of_plugins"
 NEW_EACH_TIME = ("resume", "resume_changes", "plugins")
 
 
 def start_of(config_name: str, line: CommandLine) -> str:
-    """Return the name of the config to compose: ``config_name``, or one registered here with the resumed run's
-    values.
+    """Return the name of the config to compose: ``config_name``, or one registered here: with the parts of plugins'
+    modalities, or with the resumed run's values.
     """
     folder = line.value("resume")
     if config_name == "train" and folder == "":
         raise ConfigError("resume= names no folder; name a run's, like resume=runs/quickstart/<id>, or leave it out")
-    if config_name != "train" or not folder:
+    if config_name != "train":
         return config_name
+    if not folder and not new_parts():
+        return config_name
+    if not folder:
+        ConfigStore.instance().store(name=WITH_PLUGINS, node={"defaults": _defaults()}, provider="vlframe")
+        return WITH_PLUGINS
     ConfigStore.instance().store(name="resumed_run", node=_config_of_run(str(folder), line), provider=str(folder))
     return "resumed_run"
 
@@ -49,7 +58,21 @@ def _config_of_run(folder: str, line: CommandLine) -> dict[str, Any]:
     for key in (*keys, *NEW_EACH_TIME):
         if key in groups or (conf_folder() / key).is_dir() or key in NEW_EACH_TIME:
             saved.pop(key, None)
-    return {"defaults": _nothing_chosen(read_yaml(conf_folder() / "train.yaml")["defaults"]), **saved}
+    return {"defaults": _nothing_chosen(_defaults()), **saved}
+
+
+def new_parts() -> list[str]:
+    """Return the parts that plugins' modalities add."""
+    return [name for name in parts() if name not in first_party_kinds()]
+
+
+def _defaults() -> list[Any]:
+    """Return the defaults list of a run, with the parts of plugins' modalities: none of these is chosen, and, as of the
+    others, one can be, by an experiment and on the command line.
+    """
+    defaults: list[Any] = read_yaml(conf_folder() / "train.yaml")["defaults"]
+    place = next(number for number, item in enumerate(defaults) if isinstance(item, dict))
+    return [*defaults[:place], *({name: None} for name in new_parts()), *defaults[place:]]
 
 
 def _nothing_chosen(defaults: list[Any]) -> list[Any]:
