@@ -47,6 +47,8 @@ def whole(model: Any, config: dict[str, Any], recorded: Tensors) -> Tensors:
     """Return our outputs for frames that are squares, by the names of the recording."""
     encoder, connector = model.parts["encoder"], model.parts["connector"]
     frames_BTCYX, ids_BI = recorded["in/frames_u8_low"], recorded["in/text_input_ids"]
+    if not recorded["in/text_attention_mask"].all():
+        connector.instruction = replace(connector.instruction, pad_to=ids_BI.shape[1])
     times = config["img"] // frames_BTCYX.shape[-1]
     pixels_BTCYX = encoder.pixels.normalise(frames_BTCYX.repeat_interleave(times, 3).repeat_interleave(times, 4))
     features_BTHWD = encoder(pixels_BTCYX)

@@ -1,11 +1,12 @@
 """Texts in parts, as tokenizers of transformers 4 read them."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
-from vlframe import MEDIUM, PLACEHOLDERS, DataError, TextParts, transformers4_tokenizer
+from vlframe import MEDIUM, PLACEHOLDERS, DataError, Sample, TextParts, Turn, transformers4_tokenizer
 from vlframe.composer.compose import compose
 from vlframe.inference.pipeline import build_pipeline
 
@@ -42,3 +43,13 @@ def test_the_character_of_a_medium_in_a_text_is_refused(tokenizer: AutoTokenizer
     """Web pages have it, from fonts of icons."""
     with pytest.raises(DataError, match=r"U\+E000 is in the text 1 time\(s\).*take it out"):
         list(TextParts(tokenizer).parts(f"{MEDIUM} an icon: {MEDIUM}", ["video"]))
+
+
+@pytest.mark.parametrize("name", ["mplug_owl", "videochat", "videochat2", "videochatgpt", "videollama"])
+def test_each_processor_refuses_it(name: str, tokenizer: AutoTokenizer, registry: Any) -> None:
+    turns = (Turn("user", f"What is {MEDIUM}?"), Turn("assistant", "An icon."))
+    processor = registry.build("processor", registry.check("processor", {"name": name}))
+    tokenizer = deepcopy(tokenizer)
+    tokenizer.add_tokens(["<vid_patch>", "<vid_start>", "<vid_end>"])  # which one of them writes around a medium
+    with pytest.raises(DataError, match=r"U\+E000"):
+        processor.write(Sample("a", turns), [], tokenizer, None, training=True)

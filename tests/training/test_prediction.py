@@ -9,6 +9,7 @@ from helpers.compositions import TINY
 from helpers.processes import vlframe_anew
 from helpers.runs import manifest, only_run, training
 
+from vlframe.commands.plan import show
 from vlframe.composer.compose import compose, open_registry
 from vlframe.distributed.devices import DEVICES, Device
 from vlframe.errors import ConfigError
@@ -231,6 +232,14 @@ def test_a_stage_without_a_language_model_is_predicted(registry) -> None:
     text = report(composition, config, DEVICES["a10"])
     assert "for samples of a clip and a caption of 20 tokens (160 tokens a micro-batch):" in text
     assert "fits: needs" in text and "fsdp" not in text
+
+
+def test_a_plan_without_a_language_model_is_printed(registry, capsys) -> None:
+    """It has no tokenizer whose template could be looked at."""
+    _, config = aligned(registry)
+    show(config, registry, "a10")
+    text = capsys.readouterr().out
+    assert "llm: not loaded" in text and "stage main: trains" in text and "fits: needs" in text
 
 
 def test_each_loss_costs_something(registry) -> None:

@@ -91,7 +91,7 @@ def _template_lines(composition: MetaComposition, config: RunConfig) -> list[str
     from vlframe.errors import UserError
     from vlframe.registry.sources import nothing_fetched
 
-    if not config.stages or config.processor is not None:
+    if "llm" not in composition.parameters or not config.stages or config.processor is not None:
         return []
     try:
         with nothing_fetched():
