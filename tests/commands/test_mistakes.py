@@ -20,7 +20,7 @@ MISTAKES = [
     (["train", "experiment", "quickstart"], ["'experiment' is not key=value", "seed=1"]),
     (["predict", "run=x", "prompt=what", "is", "this"], ["'is' is not key=value", 'prompt="What happens?"']),
     (["train", "experiment=[quickstart,nowhere]"], ["no experiment named 'nowhere'", "quickstart_av"]),
-    (["list", "connector=stc"], ["plugins.paths", "not connector"]),
+    (["list", "connector=stc"], ["plugins.paths", "it has no key 'connector'"]),
     # keys
     (["train", "+foo=1"], ["no key 'foo'", "connector"]),
     ([*QUICK, "lr=1e-4"], ["no key 'lr'. Did you mean ", "stages.main.lr", " or stages.motion."]),
