@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from helpers.studies import CONNECTORS, pretended, study_file
 
+import vlframe.studies.plan as study_plan
 import vlframe.training.run as training_run
 from vlframe.cli import main
 from vlframe.errors import OutOfMemory, TrainingError
 from vlframe.studies.ledger import Entry, entries
 from vlframe.studies.study import read_study
+from vlframe.training.prediction import NotPredicted
 
 Happens = Callable[[Any, int], float | None]
 THREE = {"connector": {**CONNECTORS, "mlp": "connector=mlp"}}
@@ -266,3 +268,17 @@ def test_a_plan_shows_what_does_not_fit_as_a_row(here: Path, capsys: pytest.Capt
     assert main(["study", "plan", str(file), "device=h100"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^stc 33 +does not fit", said, re.MULTILINE) and "stc 33: does not fit: dim=33" in said
+
+
+def test_a_plan_shows_a_cell_whose_cost_cannot_be_predicted(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that looks at numbers: tokens and steps are known, seconds are not, nor those of the whole study."""
+    monkeypatch.setattr(study_plan, "predictions", lambda *given: {"main": NotPredicted("a part looks at numbers")})
+    file = study_file(here, {"connector": CONNECTORS}, seeds=[0])
+    assert main(["study", "plan", str(file), "device=h100", "format=json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    for cell in plan["cells"]:
+        assert cell["state"] == "fits" and cell["tokens"] > 0 and cell["steps"] == 6 and cell["seconds"] is None
+        assert cell["why"] == "its cost is not predicted; stage main: a part looks at numbers"
+    assert plan["seconds"] is None
