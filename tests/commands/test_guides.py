@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from helpers.clips import ClipSpec, write_clip
+from helpers.editable import forget_modules, install_editable
+from helpers.guides import BLOCK, commands
 from helpers.runs import save_as_run
 from helpers.sources import ROOT
 from helpers.twins import open_with_twins
@@ -18,21 +20,7 @@ from vlframe.inference.pipeline import build_pipeline
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted((DOCS / "guides").glob("*.md")), DOCS / "install.md", DOCS / "faq.md"]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FAILS = " || true"  # a line that shows a refusal
-
-
-def commands(block: str) -> list[str]:
-    """The commands of a block; one with a text in it (<<'END') has several lines."""
-    found: list[str] = []
-    inside = False
-    for line in block.splitlines():
-        if inside:
-            found[-1] += f"\n{line}"
-        elif line.strip():
-            found.append(line)
-        inside = (inside or line.endswith("<<'END'")) and line != "END"
-    return found
 
 
 def with_run(command: str) -> str:
@@ -68,11 +56,16 @@ def test_every_command_of_a_guide_works(
             continue
         said = ""
         for command in map(with_run, commands(block)):
+            if command.startswith("pip install -e "):
+                install_editable(tmp_path / command.rpartition(" ")[2], monkeypatch)
+                continue
             if not command.startswith("vlframe "):
                 subprocess.run(["bash", "-c", command], check=True)
+                forget_modules(tmp_path)  # it may have changed a file of a package
                 continue
             capsys.readouterr()
             code = main(shlex.split(command.removesuffix(FAILS))[1:])
             shown = capsys.readouterr()
             said += shown.out
             assert (code != 0) == command.endswith(FAILS), f"{command}\n{shown.out}\n{shown.err}"
+    forget_modules(tmp_path)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.guides import BLOCK, commands
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).parent / "packages" / "vlframe-decay"
@@ -178,3 +179,19 @@ def test_uninstalled_it_is_unknown(environment: Environment) -> None:
     done = environment.vlframe("plan", "connector=decay")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "no connector named 'decay'; there are" in done.stderr and "stc_v35" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_guide_to_a_plugin_in_a_fresh_environment(environment: Environment) -> None:
+    """Every command of the page, as processes, with pip; for the time it takes see experiments/README.md."""
+    page = (REPOSITORY / "docs" / "guides" / "write_a_plugin.md").read_text(encoding="utf-8")
+    for command in (line for language, block in BLOCK.findall(page) if language == "sh" for line in commands(block)):
+        words = command.split()
+        if words[:3] == ["pip", "install", "-e"]:  # not -e, which needs a library of the build
+            environment.pip("install", "--no-deps", "--no-build-isolation", environment.cwd / words[3])
+        elif words[0] == "vlframe":
+            done = environment.vlframe(*words[1:])
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        else:
+            call_well(["bash", "-c", command], environment.cwd)
+            environment.pip("install", "--no-deps", "--no-build-isolation", environment.cwd / "vlframe-first-last")

@@ -1,6 +1,5 @@
 """``vlframe plugin new``: the packages it writes keep the promises of their kind at once."""
 
-import importlib
 import runpy
 import subprocess
 import sys
@@ -8,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.editable import forget_modules, install_editable
 from helpers.sources import ROOT
 
 from vlframe.cli import main
 from vlframe.contracts.kinds import kinds
 from vlframe.testing.starter import starter_kinds
-
-MODULES_BEFORE = "vlframe_trial_"
 
 
 @pytest.fixture
@@ -22,22 +20,13 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
     """Write a package and let this process, and those it starts, find it as an installed one."""
 
     def write(kind: str) -> Path:
-        name, folder = f"trial_{kind}", tmp_path / "package"
-        assert main(["plugin", "new", kind, name, f"folder={folder}"]) == 0
-        source = folder / "src"
-        distribution = f"vlframe-{name.replace('_', '-')}"
-        information = source / f"vlframe_{name}-0.1.0.dist-info"
-        information.mkdir()
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.1.0\n")
-        (information / "entry_points.txt").write_text(f"[vlframe]\n{name} = vlframe_{name}\n")
-        monkeypatch.syspath_prepend(source)
-        monkeypatch.setenv("PYTHONPATH", str(source))
+        folder = tmp_path / "package"
+        assert main(["plugin", "new", kind, f"trial_{kind}", f"folder={folder}"]) == 0
+        install_editable(folder, monkeypatch)
         return folder
 
     yield write
-    for module in [name for name in sys.modules if name.startswith(MODULES_BEFORE)]:
-        del sys.modules[module]
-    importlib.invalidate_caches()
+    forget_modules(tmp_path)
 
 
 def test_a_package_can_be_begun_for_every_kind() -> None:
