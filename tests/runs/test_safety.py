@@ -139,14 +139,14 @@ def test_a_component_cannot_name_a_class(strange: RunFolder, mark: Path, key: st
         {"_target_": f"{CALLBACKS}.LambdaCallback", "setup": {"_target_": "os.system", "command": "touch {mark}"}},
         {"_target_": f"{CALLBACKS}.LambdaCallback", "setup": {"x": [{"_target_": "pathlib.Path.touch"}]}},
         {"_target_": f"{CALLBACKS}.LambdaCallback", "_args_": ["{mark}"]},
-        {"_target_": f"{CALLBACKS}.ModelCheckpoint", "_partial_": True},
+        {"_target_": f"{CALLBACKS}.LambdaCallback", "_partial_": True},
         {"_target_": f"{CALLBACKS}.__builtins__", "x": 1},
         {"_target_": f"{CALLBACKS}.nothing"},
         {},
     ],
 )
 def test_callbacks_and_loggers_are_lightnings_with_plain_values(mark: Path, item: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^x has "):
+    with pytest.raises(ConfigError, match=r"^x(:.*)? has "):
         instantiate({"x": json.loads(json.dumps(item).replace("{mark}", str(mark)))})
     assert not mark.exists()
 
