@@ -333,7 +333,7 @@ def test_a_tag_in_an_answer_or_behind_a_backslash_is_a_word(name: str, before: s
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_that_ends_no_answer_is_told_from_the_others(name: str) -> None:
-    assert ("writes no end of turn behind an answer" in no_end_of_turn(tokenizer(name))) == (name == "glm4.6")
+    assert ("writes no end of turn after an answer" in no_end_of_turn(tokenizer(name))) == (name == "glm4.6")
 
 
 @pytest.mark.parametrize("end", ["", "\n", "  "])

@@ -140,13 +140,15 @@ def _no_such_key(error: OmegaConfBaseException, parent: DictConfig, choose: Call
     if where == "stages":
         there = f"the run has {', '.join(keys)}{did_you_mean(str(error.key), keys)}" if keys else "the run has none"
         return f"there is no stage {str(error.key)!r}; {there}; {add_a_stage(str(error.key))}"
-    if places := [place for place in _places(parent._get_root(), _present_word(key)) if place != key]:
+    chosen = bool(keys) or not where  # otherwise the keys of what is to be chosen are not known yet
+    places = [place for place in _places(parent._get_root(), _present_word(key)) if place != key]
+    if places and chosen:
         now = present_key(key)
         nearest = [now] if now in places else sorted(places, key=lambda place: place.count("."))
         return f"there is no key {key!r}. Did you mean {some_of(nearest, 4, ' or ')}?"
     if where and (hint := present_hint(key)):
         return f"there is no key {key!r}{hint}"
-    if where and not keys:
+    if not chosen:
         above = parent._get_parent()
         holder = above.get("name") if isinstance(above, DictConfig) else None
         words = choose(where, str(holder or ""))
