@@ -69,7 +69,7 @@ def test_every_key_says_what_it_is() -> None:
     assert len(BOUNDED) > 30 and len(CHOSEN) > 10
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_numbers_are_taken_inside_their_bounds_and_refused_outside(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(BOUNDED)))

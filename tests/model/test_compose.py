@@ -74,7 +74,7 @@ def swaps() -> list[Any]:
         pytest.param(
             connector,
             words,
-            marks=[] if (at + number) % 3 == 0 else pytest.mark.slow,
+            marks=[] if (at + number) % 6 == 0 else pytest.mark.slow,
             id=f"{connector}-{' '.join(words)}",
         )
         for number, words in enumerate(EXPERIMENTS)

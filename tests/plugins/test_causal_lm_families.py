@@ -125,9 +125,12 @@ LARGE = [
     ("mamba", True), ("mamba2", True), ("jamba", False), ("bamba", False),
     ("granitemoehybrid", False),
 ]  # fmt: skip
+OF_STATES = ("mamba", "mamba2", "bamba", "granitemoehybrid")  # their kernels in plain torch take long
 
 
-@pytest.mark.parametrize(("family", "can"), LARGE)
+@pytest.mark.parametrize(
+    ("family", "can"), [pytest.param(*item, marks=[pytest.mark.slow] * (item[0] in OF_STATES)) for item in LARGE]
+)
 def test_families_are_tried_in_the_size_that_they_are_published_in(family: str, can: bool) -> None:
     from vlframe_causal_lm.architecture import resolve
     from vlframe_causal_lm.probe import what_fails

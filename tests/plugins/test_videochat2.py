@@ -609,6 +609,7 @@ def test_the_twins_of_all_stages(tmp_path: Path, registry) -> None:
     check_answers(run, tmp_path / "clip.mp4", registry)
 
 
+@pytest.mark.slow
 def test_the_twin_with_vicuna(tmp_path: Path, registry) -> None:
     words = small("videochat2/stage3", "videochat2_tiny", {"stage3": "motionqa_few"}, *FAST)
     learns = {"stage3": [*READS, "llm.*q_proj.lora_*", "llm.*v_proj.lora_*"]}

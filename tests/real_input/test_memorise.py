@@ -76,7 +76,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Question
     return only_run(cwd, "real_input"), questions(QUESTIONS, root)
 
 
-@pytest.mark.parametrize("learnt", ["demo", "clips"])
+@pytest.mark.parametrize("learnt", [pytest.param("demo", marks=pytest.mark.slow), "clips"])
 def test_every_answer_comes_back_word_for_word(learnt: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     run, asked = request.getfixturevalue(learnt)
     assert ask(run, asked, tmp_path) == [question.answer for question in asked]
@@ -87,7 +87,7 @@ def test_the_one_command_that_a_user_types(clips: tuple[Path, list[Question]], t
     assert vlframe(*asked[-1].arguments(run), cwd=tmp_path).stdout == asked[-1].answer + "\n"
 
 
-@pytest.mark.parametrize("learnt", ["demo", "clips"])
+@pytest.mark.parametrize("learnt", [pytest.param("demo", marks=pytest.mark.slow), "clips"])
 def test_the_benchmark_finds_all_answers_right_and_says_what_it_left_out(
     learnt: str, request: pytest.FixtureRequest
 ) -> None:

@@ -113,7 +113,7 @@ def test_micro_batches_weigh_as_one_batch(here, whole: RunFolder) -> None:
     assert_same(whole, here("stages.main.batch_size=1", "stages.main.accumulate_grad_batches=4"))
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_ranks_give_the_weights_of_one(whole: RunFolder, file: Path, tmp_path: Path, strategy: str) -> None:
     """One of them has text alone now and then, and so no term of the connector."""
     words = [*WHOLE[1:], "stages.main.batch_size=2", "trainer.devices=2", f"trainer.strategy={strategy}"]

@@ -193,7 +193,9 @@ def test_stages_that_train_other_tensors_add_up(tmp_path: Path, source: Path, fi
     load_run(str(folder.path), open_registry())
 
 
-@pytest.mark.parametrize(("strategy", "words"), [("ddp", FEW), ("fsdp", ADAPTED)], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("strategy", "words"), [pytest.param("ddp", FEW, marks=pytest.mark.slow), ("fsdp", ADAPTED)], ids=["ddp", "fsdp"]
+)
 def test_two_ranks_train_what_one_does(tmp_path: Path, source: Path, file: Path, strategy: str, words) -> None:
     """The same tensors, by the same amounts, in the same files."""
     small = ["stages.main.lr=1e-5", "stages.main.warmup_ratio=0", "stages.main.steps=3", f"llm.source={source}"]
