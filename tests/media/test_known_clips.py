@@ -71,7 +71,7 @@ def test_what_is_kept_stays_within_the_limit(tmp_path):
     first, second, third, long = clips(tmp_path, 4, 4, 4, 11)
     for path in (first, second, first, third):  # the second one is the oldest when the third one comes
         known.info(path)
-    assert known.frames_kept == 8
+    assert known.known.held == 8
     reader.asked.clear()
     for path in (first, third, second, long, long):
         known.info(path)

@@ -120,7 +120,5 @@ def _of_a_run(
     if values.get("name") == "default" and "experiment" in chosen:
         values["name"] = chosen["experiment"]
     values["choices"] = {**(values.get("choices") or {}), **chosen}
-    if not any((values.get("debug") or {}).values()):  # as they are written, which is enough to see that all are off
-        return values
-    whole = typed(schema, values)
-    return with_debug(schema, whole, registry) if any(whole["debug"].values()) else values
+    asked = any((values.get("debug") or {}).values())  # otherwise there is nothing to rewrite
+    return with_debug(schema, typed(schema, values), registry) if asked else values

@@ -28,15 +28,13 @@ def start_of(config_name: str, line: CommandLine) -> str:
     folder = line.value("resume")
     if config_name == "train" and folder == "":
         raise ConfigError("resume= names no folder; name a run's, like resume=runs/quickstart/<id>, or leave it out")
-    if config_name != "train":
-        return config_name
-    if not folder and not new_parts():
-        return config_name
-    if not folder:
+    if config_name == "train" and folder:
+        ConfigStore.instance().store(name="resumed_run", node=_config_of_run(str(folder), line), provider=str(folder))
+        return "resumed_run"
+    if config_name == "train" and new_parts():
         ConfigStore.instance().store(name=WITH_PLUGINS, node={"defaults": _defaults()}, provider="vlframe")
         return WITH_PLUGINS
-    ConfigStore.instance().store(name="resumed_run", node=_config_of_run(str(folder), line), provider=str(folder))
-    return "resumed_run"
+    return config_name
 
 
 def _config_of_run(folder: str, line: CommandLine) -> dict[str, Any]:

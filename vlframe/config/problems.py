@@ -124,10 +124,10 @@ def _present_word(key: str) -> str:
 
 def _places(node: Any, word: str, prefix: str = "") -> list[str]:
     """Return every key of a config that ends in this word: whoever types ``lr=`` means that of a stage."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return []
     found = []
-    for key in map(
-        str, node if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() else ()
-    ):
+    for key in map(str, node):
         if prefix or key not in ("hydra", "choices"):
             found += [f"{prefix}{key}"] if key == word else _places(node._get_node(key), word, f"{prefix}{key}.")
     return found

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,11 +14,11 @@ from vlframe.contracts.batch import MediaFile
 from vlframe.contracts.modalities import media_kind
 from vlframe.contracts.processor import MediaSource
 from vlframe.errors import ConfigError, MediaError, PluginError
-from vlframe.media.frame_cache import TensorCache
 from vlframe.media.frame_files import file_states
 from vlframe.media.known_clips import KnownClips
 from vlframe.media.pixels import SquarePixels
 from vlframe.media.process import ReaderProcess, guarded
+from vlframe.media.recently_used import RecentlyUsed
 from vlframe.media.sound import SoundDecoder
 from vlframe.media.steps import MOST_FRAMES, filled
 from vlframe.media.video import ImageDecoder, VideoDecoder, image_reader
@@ -72,7 +73,7 @@ class MediaLoader:
         self.training = training
         self.frames_per_step = frames_per_step
         self.limited_by = limited_by
-        self.cache = TensorCache(config.cache_mb * MEGABYTE)
+        self.cache: RecentlyUsed[Tensor] = RecentlyUsed(config.cache_mb * MEGABYTE, attrgetter("nbytes"))
 
     def timeline(self, media: Media, seed: tuple[int, ...] = (0,)) -> Timeline:
         """Return what is known of a medium before it is decoded. ``seed`` (the run's, and the sample's position in the

@@ -28,8 +28,11 @@ from vlframe.registry import hooks
 from vlframe.registry.hooks import Command, Component
 
 GROUP = "vlframe"
-MAY_ADD_COMMANDS = (b"vlframe_commands", b"import *")  # in a plugin's file
-MAY_ADD_KINDS = (b"vlframe_modalities",)
+BESIDES_COMPONENTS = (
+    b"vlframe_commands",
+    b"vlframe_modalities",
+    b"import *",
+)  # in the file of a plugin with more hooks
 OF_A_FILE = "file"  # in place of a version
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")  # what can be typed as connector=<name>
 
@@ -107,7 +110,7 @@ def _may_matter(point: EntryPoint) -> bool:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return True
     text = Path(spec.origin).read_bytes()
-    return any(name in text for name in (*MAY_ADD_COMMANDS, *MAY_ADD_KINDS))
+    return any(name in text for name in BESIDES_COMPONENTS)
 
 
 def _found(offered: Iterable[tuple[str, str, EntryPoint]], paths: Sequence[str], strict: bool) -> list[Plugin]:
