@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ def typed(schema: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         _refuse_items(schema, plain(layer))
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(open_schema(schema)), *(plain(layer) for layer in layers))
+        merged = OmegaConf.unsafe_merge(OmegaConf.structured(open_schema(schema)), *(plain(layer) for layer in layers))
         result = _container(merged)
         for layer in layers[-1:]:
             result = _still_missing(result, plain(layer))
@@ -51,7 +52,7 @@ def _some_typed(schema: type, name: str, given: Mapping[str, Any]) -> Any:
     """Give some of a schema's keys their types, and leave the others out."""
     _refuse_items(schema, plain(given), name)
     whole = OmegaConf.create({name: OmegaConf.structured(open_schema(schema))})
-    return _those_of(given, _container(OmegaConf.merge(whole, {name: given}))[name])
+    return _those_of(given, _container(OmegaConf.unsafe_merge(whole, {name: given}))[name])
 
 
 def _refuse_items(schema: type, values: Any, path: str = "") -> None:
@@ -83,13 +84,14 @@ def check_parameters(schema: type, label: str, given: Any) -> dict[str, Any]:
         values = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else plain(given)
         if problem := items_problem(schema, values):
             raise ConfigError(f"{label}: {problem}")
-        merged = _container(OmegaConf.merge(OmegaConf.structured(schema), values))
+        merged = _container(OmegaConf.unsafe_merge(OmegaConf.structured(schema), values))
         return typing.cast(dict[str, Any], _still_missing(merged, values))
     except OmegaConfBaseException as error:
         allowed = ", ".join(item.name for item in dataclasses.fields(schema))
         raise ConfigError(f"{label}: {value_problem(error)} (its keys are {allowed})") from error
 
 
+@cache
 def why_untyped(schema: type) -> str:
     """Return why a component's parameters cannot be typed; "" if they can."""
     try:
@@ -101,7 +103,7 @@ def why_untyped(schema: type) -> str:
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Merge plain values over others, key by key at every depth."""
-    return _container(OmegaConf.merge(plain(below), plain(above)), resolve=False)
+    return _container(OmegaConf.unsafe_merge(plain(below), plain(above)), resolve=False)
 
 
 def frozen(schema: type[T], values: Mapping[str, Any]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
@@ -96,7 +97,16 @@ def this_cpu() -> Device:
     """Return this machine's processor, at the speed of a matrix product; 16 bits are assumed to be no faster.
 
     One thread is measured and counted for all of torch's: several that wait for each other beside other work can take
-    ten times as long. The fastest product counts, as other work takes the processor for moments.
+    ten times as long.
+    """
+    rate = _rate_of_a_thread() * torch.get_num_threads()
+    return Device("this machine's CPU", free_main_memory(), rate, rate, rate, shared=True)
+
+
+@cache
+def _rate_of_a_thread() -> float:
+    """Measure, once in a process, how many operations a second one thread does in a matrix product. The fastest product
+    counts, as other work takes the processor for moments.
     """
     threads = torch.get_num_threads()
     a_NN = torch.ones(512, 512)
@@ -109,5 +119,4 @@ def this_cpu() -> Device:
             took.append(time.perf_counter() - before)
     finally:
         torch.set_num_threads(threads)
-    rate = 2 * 512**3 / min(took) * threads
-    return Device("this machine's CPU", free_main_memory(), rate, rate, rate, shared=True)
+    return 2 * 512**3 / min(took)

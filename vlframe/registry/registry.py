@@ -8,7 +8,7 @@ import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 from vlframe.config.asking import OF_EVERY, keys_of_every
@@ -79,12 +79,8 @@ class Row:
         of its kind has; Hydra checks configs against it.
         """
         params = self.component.params
-        fields: list[Any] = [("name", str, field(default=self.component.name))]
-        for declared in (params, OF_EVERY.get(self.component.kind)):
-            fields += _declared(declared) if declared is not None else []
-        kind = params if isinstance(params, type) else type(params)
-        name = _camel(self.component.name) + "Params" if params is None else kind.__name__
-        return dataclasses.make_dataclass(name, fields, kw_only=True)
+        made = _schema_of_class if params is None or isinstance(params, type) else _schema_of
+        return made(self.component.kind, self.component.name, params)
 
 
 class Registry:
@@ -245,6 +241,18 @@ class Registry:
                 "has; vlframe.testing checks the whole contract"
             )
         return built
+
+
+def _schema_of(kind: str, name: str, params: Any) -> type[Any]:
+    fields: list[Any] = [("name", str, field(default=name))]
+    for declared in (params, OF_EVERY.get(kind)):
+        fields += _declared(declared) if declared is not None else []
+    declaring = params if isinstance(params, type) else type(params)
+    title = _camel(name) + "Params" if params is None else declaring.__name__
+    return dataclasses.make_dataclass(title, fields, kw_only=True)
+
+
+_schema_of_class = cache(_schema_of)  # the same class for every registry of a process
 
 
 def _declared(params: Any) -> list[tuple[str, Any, Any]]:

@@ -17,12 +17,18 @@ OF_TRAINING = ("dataset", "benchmark", "callback", "logger")  # of a saved run, 
 
 
 def settled(schema: type[T], values: Mapping[str, Any], registry: Registry, *, saved: bool = False) -> T:
-    """Return the frozen config of plain values. Missing values (``???``) stay missing.
+    """Return the frozen config of plain values. Missing values (``???``) stay missing. ``saved``: as ``settled_typed``
+    has it.
+    """
+    return settled_typed(schema, typed(schema, values), registry, saved=saved)
+
+
+def settled_typed(schema: type[T], result: dict[str, Any], registry: Registry, *, saved: bool = False) -> T:
+    """Return the frozen config of values that have the types of the schema's own keys.
 
     In a ``saved`` config, data, callbacks and loggers that no installed plugin has are left unchanged; the code that
     builds them raises the error.
     """
-    result = typed(schema, values)
     refuse_secret_values(plain(result))
     check_values(schema, result, saved=saved)
     for path, kind, holder in list(places(schema, result)):

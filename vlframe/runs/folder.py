@@ -7,8 +7,9 @@ import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from importlib.metadata import distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,14 @@ def versions(registry: Registry) -> dict[str, Any]:
         "git_commit": git_commit(),
         "vlframe": own_version(),
         "plugins": {plugin.name: plugin.version for plugin in registry.plugins},
-        "packages": dict(sorted((item.name, item.version) for item in distributions() if item.name)),
+        "packages": dict(_packages()),
     }
+
+
+@cache
+def _packages() -> Sequence[tuple[str, str]]:
+    """Return the installed packages with their versions, by name; parsing their metadata takes a while."""
+    return sorted((item.name, item.version) for item in distributions() if item.name)
 
 
 def own_version() -> dict[str, str | None]:

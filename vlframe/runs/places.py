@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vlframe.config.moved import relocated
 from vlframe.config.path_keys import FILES, PERHAPS
-from vlframe.config.schema import RunConfig
+from vlframe.config.schema import RunConfig, run_schema
 from vlframe.config.typed import plain
 from vlframe.paths import at_home
 from vlframe.registry.registry import Registry
-from vlframe.runs.saved import checked
+from vlframe.registry.settle import settled_typed
 
 NOT_OURS = ("logger", "callbacks", "plugins")  # passed on unchanged
 UNKNOWN = ("???", "${")  # missing, or to be filled in
@@ -31,7 +32,7 @@ def absolute_paths(values: Mapping[str, Any], base: Path | None = None) -> dict[
 
 def located(config: RunConfig, registry: Registry) -> RunConfig:
     """Return the config with absolute paths, those in folders that have moved at their new place."""
-    return checked(absolute_paths(plain(config)), registry)
+    return settled_typed(run_schema(), relocated(absolute_paths(plain(config))), registry, saved=True)
 
 
 def _absolute(key: str, value: Any, here: Path) -> Any:

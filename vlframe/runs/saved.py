@@ -10,7 +10,7 @@ from vlframe.config.schema import RunConfig, run_schema
 from vlframe.config.typed import typed
 from vlframe.errors import ConfigError, UnknownName
 from vlframe.registry.registry import Registry
-from vlframe.registry.settle import settled
+from vlframe.registry.settle import settled_typed
 
 
 def checked(saved: Mapping[str, Any], registry: Registry, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -23,7 +23,7 @@ def checked(saved: Mapping[str, Any], registry: Registry, changes: Mapping[str, 
     except ConfigError as error:
         raise ConfigError(f"the config of the run: {error}") from error
     try:
-        return settled(schema, relocated(values), registry, saved=True)
+        return settled_typed(schema, relocated(values), registry, saved=True)
     except UnknownName as error:
         paths = ", ".join(values["plugins"]["paths"])
         hint = f"; the run was made with plugins.paths=[{paths}]: give that again" if paths else ""
