@@ -1,7 +1,9 @@
 """Studies in processes of their own: several at once, one that is killed, and Hydra's joblib launcher."""
 
+import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,9 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.processes import Command
+import torch
+from helpers.mixtures import mixture
+from helpers.processes import Command, vlframe
 from helpers.studies import study_file
+from safetensors.torch import load_file
 
+from vlframe.config.typed import read_yaml, to_yaml
+from vlframe.runs.folder import RunFolder
 from vlframe.studies.ledger import Entry, entries
 from vlframe.studies.lock import holder_of
 from vlframe.studies.study import read_study
@@ -64,6 +71,108 @@ def test_two_processes_share_a_study_and_one_is_killed(tmp_path: Path) -> None:
     out, errors = again.communicate(timeout=200)
     assert again.returncode == 0 and "is run" not in out, out + errors
     finished(folder)
+
+
+MEASURED = ("second", "wait", "memory")  # of this machine at that moment: times, and what they are divided by
+
+
+def numbers_of(item: Entry) -> dict[str, object]:
+    """What a run computed: its curve and scores, its answers, its weights. Not how long it took."""
+    assert item.run is not None
+    with open(item.run / "metrics.csv", encoding="utf-8") as file:
+        curve = [
+            {name: value for name, value in row.items() if not any(word in name for word in MEASURED)}
+            for row in csv.DictReader(file)
+        ]
+    assert len(curve) == 8 and all(row["train/loss"] for row in curve), "a row for each step, once"
+    weights = {
+        f"{file.relative_to(item.run)}:{name}": tensor
+        for file in sorted((item.run / "checkpoints").glob("**/*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+    assert weights
+    return {"curve": curve, "answers": (item.run / "predictions.jsonl").read_text(), "weights": weights}
+
+
+@pytest.mark.timeout(900)
+def test_a_study_that_is_killed_at_random_moments_ends_with_the_numbers_of_an_uncut_one(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("uncut", "cut")]
+    for place in places:
+        place.mkdir()
+        study_file(place, base=STEPS)
+    vlframe("list", cwd=tmp_path)  # what all of them are forked from takes its time once
+    began = time.monotonic()
+    vlframe("study", "run", "study.yaml", cwd=places[0])
+    whole = time.monotonic() - began
+    draw, killed = random.Random(13), 0
+    while killed < 6:
+        cut = Command("study", "run", "study.yaml", cwd=places[1])
+        until = time.monotonic() + draw.uniform(0.1, 0.5) * whole
+        while cut.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        if cut.poll() is not None:  # all is done
+            break
+        os.killpg(cut.pid, signal.SIGKILL)
+        cut.communicate(timeout=60)
+        killed += 1
+    assert killed > 1
+    vlframe("study", "run", "study.yaml", cwd=places[1])
+    uncut, found = (finished(place / "runs/studies" / place.name) for place in places)
+    assert [item.folder.name for item in uncut] == [item.folder.name for item in found], "digests name no folder"
+    for one, other in zip(map(numbers_of, uncut), map(numbers_of, found), strict=True):
+        assert one["curve"] == other["curve"] and one["answers"] == other["answers"]
+        assert one["weights"].keys() == other["weights"].keys()
+        for name, tensor in one["weights"].items():
+            assert torch.equal(tensor, other["weights"][name]), name
+
+
+HUNGRY = """
+from torch import empty, nn, uint8
+
+import vlframe
+
+
+class Hungry(nn.Module):
+    expands_images = False
+
+    def __init__(self, *, in_dim, out_dim):
+        super().__init__()
+        self.out = nn.Linear(in_dim, out_dim)
+
+    def tokens(self, grid):
+        return grid.height * grid.width
+
+    def forward(self, features_BTHWD):
+        empty(2**62 if self.training and len(features_BTHWD) > 2 else 1, dtype=uint8)  # no machine has as much
+        return self.out(features_BTHWD.mean(1).flatten(1, 2))
+
+
+@vlframe.hookimpl
+def vlframe_components():
+    yield vlframe.Component("connector", "hungry", "hungry:Hungry", None, "needs too much for more than two clips")
+"""
+
+
+@pytest.mark.timeout(300)
+def test_memory_that_runs_out_in_training_halves_the_micro_batch(tmp_path: Path) -> None:
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    file = study_file(tmp_path, axes={"connector": {"hungry": "connector=hungry"}}, base=("debug.questions=2",))
+    clips = mixture(tmp_path, ["video"] * 8)
+    more = ["stages.main.batch_size=8", "stages.main.steps=2"]
+    file.write_text(file.read_text().replace(str(tmp_path / "text.jsonl"), str(clips)))
+    text = read_yaml(file, resolve=False)
+    file.write_text(to_yaml({**text, "base": [*text["base"], *more]}))
+    done = vlframe("study", "run", "study.yaml", "plugins.paths=[hungry.py]", cwd=tmp_path)
+    said = "hungry, seed 0: memory ran out in stage main with {} samples at once; it is tried with {}, {} times a step"
+    assert said.format(8, 4, 2) in done.stdout and said.format(4, 2, 4) in done.stdout
+    (item,) = entries(tmp_path / "runs/studies" / read_study(file).name)
+    assert [event["event"] for event in item.events] == ["begun", "halved", "halved", "done"]
+    assert item.run is not None
+    stage = RunFolder(item.run).read_config().stages["main"]
+    assert (stage.batch_size, stage.accumulate_grad_batches) == (2, 4)
+    with open(item.run / "metrics.csv", encoding="utf-8") as rows:
+        assert [row["train/step_samples"] for row in csv.DictReader(rows)] == ["8.0", "8.0"]
+    assert "micro-batch 2, 4 of them a step" in done.stdout, "the table says so, too"
 
 
 @pytest.mark.timeout(600)
