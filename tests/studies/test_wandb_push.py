@@ -251,7 +251,7 @@ def test_secrets_are_not_pushed(study: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["push", "nowhere", "mode=offline"], "'nowhere' is no run folder"),
         (["push", "nowhere", "projekt=x"], "knows project, entity, mode, not 'projekt'. Did you mean 'project'?"),
         (["push", "nowhere", "mode=ofline"], "mode is 'ofline'; it can be online, offline. Did you mean 'offline'"),
-        (["push", "nowhere", "--workspace"], "has no option --workspace"),
+        (["push", "nowhere", "--workspaces"], "has no option --workspaces"),
         (["push", "nowhere"], "vlframe wandb push: nobody is logged in to Weights & Biases on this machine"),
     ],
 )

@@ -78,15 +78,20 @@ def _latex(results: StudyResults) -> str:
 
 
 def _readme(results: StudyResults, said: str, figures: Sequence[str]) -> str:
-    parts = [f"# {results.name}", _meaning(results)]
+    parts = [f"# {results.name}", *report_text(results, said, figures)]
+    parts.append("The page with answers and clips is [index.html](index.html); unrounded figures are in table.csv.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def report_text(results: StudyResults, said: str, figures: Sequence[str] = ()) -> list[str]:
+    """Return a study's text in Markdown, by paragraph: tables, what the scores use, what is dominated, notes."""
+    parts = [_meaning(results)]
     parts += [f"## {metric}\n\n{markdown(rows)}" for metric, rows in _tables(results)]
     if panel := control_rows(results):
         words = "\n".join(f"* {label}: {line}" for label, lines in control_sentences(results) for line in lines)
         parts.append(f"## What the scores use\n\n{PANEL}\n\n{markdown(panel)}\n\n{words}")
     parts += [said, *(f"![{name}]({name}.png)" for name in figures)]
-    parts += ["\n".join(f"* {note}" for note in results.notes)] if results.notes else []
-    parts.append("The page with answers and clips is [index.html](index.html); unrounded figures are in table.csv.")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return parts + (["\n".join(f"* {note}" for note in results.notes)] if results.notes else [])
 
 
 def _meaning(results: StudyResults) -> str:

@@ -18,7 +18,7 @@ from vlframe.runs.changes import differences
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.outcome import Outcome
 from vlframe.studies.selected import Selected
-from vlframe.training.wandb_identity import summary_of, with_identity
+from vlframe.training.wandb_identity import axes_of, summary_of, with_identity
 from vlframe.training.wandb_tables import SHOWN, can_show
 
 if TYPE_CHECKING:
@@ -47,14 +47,15 @@ class Pushable:
     problems: list[str] = field(default_factory=list)  # sentences, on what is left out
 
 
-def config_of(item: Selected) -> dict[str, Any]:
+def config_of(item: Selected, run: RunConfig) -> dict[str, Any]:
     """Return the config as it is shown: the run's own, facts that no key has, and what its evaluations changed."""
-    config = read_yaml(item.folder.config)
+    config, axes = read_yaml(item.folder.config), axes_of(run)
     known = _json(item.folder.versions, [])
     cost = item.run.scores.cost if item.run.scores else None
     ranks = _ranks(config.get("trainer") or {})
     stages = config.get("stages") or {}
     facts = {
+        **({"axes": axes} if axes else {}),
         "vlframe": known.get("vlframe") if isinstance(known, Mapping) else None,
         "tokens_per_clip": cost.tokens_per_clip if cost else None,
         "global_batch": {name: _samples(stage, ranks) for name, stage in stages.items()},

@@ -86,7 +86,7 @@ def push_runs(paths: Sequence[str | Path], where: Target) -> Pushed:
     selection = select_runs(paths)
     pushed = Pushed(where, notes=selection.notes, problems=selection.problems)
     readable = [(item, config) for item in selection.runs if (config := _read(item, pushed)) is not None]
-    shown = with_every_key([config_of(item) for item, _ in readable])
+    shown = with_every_key([config_of(item, config) for item, config in readable])
     import wandb
 
     with _each_its_own():

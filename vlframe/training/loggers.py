@@ -25,7 +25,7 @@ from vlframe.runs.unlogged import Unlogged
 from vlframe.training.comet_login import check_comet
 from vlframe.training.instantiate import class_of, lightning_objects
 from vlframe.training.metrics_file import MetricsFile
-from vlframe.training.wandb_identity import with_identity
+from vlframe.training.wandb_identity import axes_of, with_identity
 from vlframe.training.wandb_login import check_login
 from vlframe.training.wandb_runs import WandbRun, is_wandb, made_by_wandb
 
@@ -62,8 +62,9 @@ def _try_to_build(name: str, item: Mapping[str, Any], registry: Registry) -> Non
 
 def facts(config: RunConfig, budget: TokenBudget) -> dict[str, Any]:
     """Return derived facts to sort and filter logged configs by, which no key contains."""
-    ranks = world_size(config.trainer)
+    ranks, axes = world_size(config.trainer), axes_of(config)
     return {
+        **({"axes": axes} if axes else {}),
         "vlframe": own_version(),
         "tokens_per_clip": typical_tokens(budget, "video", budget.frames) if "video" in budget.branches else None,
         "global_batch": {  # samples of an optimizer step

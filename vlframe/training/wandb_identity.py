@@ -41,6 +41,12 @@ def display_name(config: RunConfig) -> str:
     return "-".join(words)[:LONGEST_NAME]
 
 
+def axes_of(config: RunConfig) -> dict[str, str]:
+    """Return the label that a study's run has on each of its axes; nothing for other runs."""
+    words = [word.partition("=") for word in config.sweep.words] if _in_study(config) else []
+    return {axis: label for axis, _, label in words if axis != "seed"}
+
+
 def _in_study(config: RunConfig) -> bool:
     """Return whether the run is a cell of a study, whose words are ``axis=label``. Jobs of sweeps are numbered."""
     return config.sweep.folder is not None and config.sweep.job is None
