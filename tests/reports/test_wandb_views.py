@@ -131,6 +131,9 @@ def test_wandbs_library_makes_a_view_with_these_panels(specs: dict[str, dict[str
         runs["filters"]
     )
     assert [key["name"] for key in runs["grouping"]] == ["jobType"]
+    assert runs["runFeed"]["columnOrder"] == [
+        "run:displayName", "config:axes.value.connector", "config:tokens_per_clip.value", "summary:eval/accuracy",
+    ]  # fmt: skip
     sections = {section["name"]: section["panels"] for section in spec["panelBankConfig"]["sections"]}
     assert list(sections) == ["Scores", "Cost", "Curves", "Predictions"]
     kinds = {name: [panel["viewType"] for panel in panels] for name, panels in sections.items()}

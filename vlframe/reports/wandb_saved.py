@@ -83,7 +83,7 @@ def workspace(spec: Spec, entity: str, project: str, before: Mapping[str, str]) 
     from wandb_workspaces import workspaces as views
 
     runs = spec["runs"]
-    columns = [*(f"config:{key}" for key in runs["config"]), *(f"summary:{key}" for key in runs["summary"])]
+    columns = [*map(_config_column, runs["config"]), *(f"summary:{key}" for key in runs["summary"])]
     made = views.Workspace(
         entity=entity, project=project, name=spec["name"],
         sections=[views.Section(name=section["name"], panels=[_panel(panel) for panel in section["panels"]],
@@ -95,6 +95,12 @@ def workspace(spec: Spec, entity: str, project: str, before: Mapping[str, str]) 
     )  # fmt: skip
     made._internal_id, made._internal_name = before.get("id", ""), before.get("name", "")
     return made
+
+
+def _config_column(key: str) -> str:
+    """Return a column's name, which the library leaves as it is: W&B keeps a config's keys with their values inside."""
+    first, dot, rest = key.partition(".")
+    return f"config:{first}.value{dot}{rest}"
 
 
 def report(spec: Spec, entity: str, project: str, before: Mapping[str, str]) -> Any:
