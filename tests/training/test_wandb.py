@@ -270,6 +270,7 @@ def test_a_study_logs_live_in_its_group(tmp_path: Path) -> None:
     assert (record["run_group"], record["job_type"], record["display_name"]) == (tmp_path.name, "pool", "pool-seed3")
     assert {"connector=pool", "seed=3"} <= set(record["tags"])
     assert exit_code(offline) == 0 and history_of(offline)[-1]["_step"] == 1
+    assert inspect(offline, "--summary")[0]["config"]["axes"] == {"connector": "pool"}
 
 
 def media_files(folder: Path) -> dict[str, Path]:
