@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from vlframe_readers.chunks import caf, form, matroska, next_box, sun, w64, wave_samples
+from vlframe_readers.chunks import caf, flv, form, matroska, next_box, sun, w64, wave_samples
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
@@ -115,18 +115,6 @@ def _tta(file: BinaryIO, size: int) -> int:
     return 26 + 4 * frames + sum(int.from_bytes(lengths[at : at + 4], "little") for at in range(0, len(lengths), 4))
 
 
-def _flv(file: BinaryIO, size: int) -> int:
-    """Walk a header of nine bytes and four, then tags: 11 bytes with the length of what follows, and four behind it."""
-    at = 13
-    while at + 15 <= size:
-        file.seek(at)
-        head = file.read(4)
-        if head[:3] == b"FLV":
-            break
-        at += 15 + int.from_bytes(head[1:4], "big")
-    return at
-
-
 def _asf(file: BinaryIO, size: int) -> int:
     """Walk objects: 16 bytes that say what it is, and 8 of length."""
     at = 0
@@ -165,7 +153,7 @@ ENDS: dict[bytes, Callable[[BinaryIO, int], int | None]] = {
     b"DKIF": _ivf,
     b"YUV4MPEG2": _y4m,
     b"TTA1": _tta,
-    b"FLV\x01": _flv,
+    b"FLV\x01": flv,
     ASF: _asf,
     b"\x1a\x45\xdf\xa3": matroska,
 }
