@@ -215,3 +215,22 @@ def test_an_flv_without_its_last_number_or_with_bytes_behind_it_is_whole(reader,
     for changed in (content[:-4], content + behind):
         whole.write_bytes(changed)
         assert reader.info(whole).frames == frames == 25
+
+
+@pytest.mark.parametrize("kind", [{}, {"mpegts_m2ts_mode": "1"}])
+def test_transport_streams_that_were_joined_are_not_called_damaged(reader, tmp_path, kind):
+    whole, _ = both(tmp_path, "mpegts", "mpeg2video", "mp2", kind)
+    content, frames = whole.read_bytes(), reader.info(whole).frames
+    assert frames == 25
+    whole.write_bytes(content * 3)
+    with pytest.raises(MediaError, match=rf"3 transport streams .* near byte \d+ of {3 * len(content)}\) .*-f concat"):
+        reader.info(whole)
+
+
+def test_a_transport_stream_that_has_lost_packets_is_damaged(reader, tmp_path):
+    whole, _ = both(tmp_path, "mpegts", "mpeg2video", None, {})
+    content = whole.read_bytes()
+    middle = len(content) // 376 * 188
+    whole.write_bytes(content[:middle] + content[middle + 5 * 188 :])
+    with pytest.raises(MediaError, match="it is damaged: its video has a hole"):
+        reader.info(whole)
