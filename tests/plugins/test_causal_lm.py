@@ -187,12 +187,17 @@ def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_adapters_learn_on_four_bit_weights(
+    device: str, low: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the CPU, where ``check_machine`` refuses it for being slow, the numbers are the same kind."""
     pytest.importorskip("bitsandbytes", reason="four-bit weights need bitsandbytes (the extra 'quantise')")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     build(preset("tiny")).lm.save_pretrained(tmp_path / "tiny")
     llm = build(preset("tiny"), source=str(tmp_path / "tiny"), quantise="nf4")
+    llm.compute_in(low)
+    assert {layer.compute_dtype for layer in llm.modules() if hasattr(layer, "compute_dtype")} == {low}
     llm.enable_gradient_checkpointing()
     packed = {name: weight.clone() for name, weight in llm.named_parameters() if not weight.is_floating_point()}
     assert len(packed) == 14 and not any("lm_head" in name or "embed" in name for name in packed)
@@ -200,11 +205,13 @@ def test_adapters_learn_on_four_bit_weights(device: str, tmp_path: Path, monkeyp
     inject_adapter_in_model(LoraConfig(r=4, target_modules=llm.lora_targets), llm)
     llm.to(device).train()
     adapters = [weight for name, weight in llm.named_parameters() if "lora_" in name]
+    for weight in adapters:
+        weight.data = weight.data.float()  # as a run holds what it trains
     optimizer = torch.optim.AdamW(adapters, lr=1e-2)
     ids_BS = torch.arange(3, 19, device=device)[None]
     losses = []
     for _ in range(12):
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, low):
             logits_BSV = llm.logits(llm(llm.embed(ids_BS), padded_layout(torch.ones(1, 16, device=device))))
             loss = torch.nn.functional.cross_entropy(logits_BSV[0, :-1].float(), ids_BS[0, 1:])
         loss.backward()
