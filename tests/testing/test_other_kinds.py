@@ -14,6 +14,7 @@ from vlframe_readers.pyav import ConfiguredPyavReader
 import vlframe
 from vlframe import testing
 from vlframe.testing import check_benchmark, check_dataset, check_encoder
+from vlframe.testing.subject import listening
 
 
 class Patches(nn.Module):
@@ -308,3 +309,29 @@ class Conceals(Pyav):
 )
 def test_readers(broken: type, words: str) -> None:
     assert words in refusal(testing.check_reader, broken)
+
+
+class OwnFormat:
+    def info(self, path):
+        raise vlframe.MediaError(f"{path.name}: not a .raw file")
+
+
+class OwnFormatOfNothing:
+    """A reader of another format that does not say so in its error."""
+
+    def info(self, path):
+        raise KeyError(path.name)
+
+
+def test_a_reader_of_another_format_is_told_what_to_test_itself() -> None:
+    with pytest.raises(vlframe.ConfigError) as refused, listening() as steps:
+        testing.check_reader(OwnFormat)
+    assert "clips are mp4" in str(refused.value)
+    assert "silent.mp4: not a .raw file" in str(refused.value)
+    assert "test it on a file of that format" in str(refused.value)
+    assert steps.passed == ["it pickles, and refuses a file that is not there"]
+
+
+def test_a_reader_of_another_format_keeps_the_class_of_errors() -> None:
+    words = "a file that is not there raises KeyError: 'lost.mp4'; it must be a vlframe.MediaError"
+    assert words in refusal(testing.check_reader, OwnFormatOfNothing)

@@ -74,6 +74,12 @@ class Sample:
                 )
 
 
+def said_of(sample: Sample, message: object) -> str:
+    """Return a message with the sample's name before it, unless it already says ``sample '<id>'``."""
+    name = f"sample {sample.id!r}"
+    return str(message) if name in str(message) else f"{name}: {message}"
+
+
 class Dataset(Protocol):
     """A sequence of samples. ``subsets`` (optional) are ranges of indices with the weight each is drawn with.
 
