@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +50,8 @@ def cache_folder(*parts: str) -> Path:
 
 @cache
 def _writable(root: str) -> Path:
+    import tempfile  # not needed by the commands that only list
+
     try:
         if root.startswith("~"):
             raise FileNotFoundError("there is no home folder")

@@ -93,10 +93,7 @@ class Manifest:
                 if text.startswith(b"{") and text.endswith(b"}"):
                     yield start, at, number
                 elif text:
-                    comment = comment_at(text.decode("latin-1"), 0)
-                    comma = text.startswith(b"{") and text.endswith(b"},")
-                    said = "a comma follows the object" if comma else "not a whole JSON object"
-                    broken(number, comment or f"{said}; {SHAPE}")
+                    broken(number, _why_no_row(text.decode("latin-1")))
 
     def _array_rows(self, broken: Callable[[int, str], None]) -> Iterator[tuple[int, int, int]]:
         """Yield start, end (bytes) and first line of every element.
@@ -174,6 +171,21 @@ def _behind(text: str, at: int) -> int | None:
 
 def _reason(error: Exception) -> str:
     return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _why_no_row(line: str) -> str:
+    """Describe a line of JSON Lines that is no object: a comment, half an object, or something that follows it."""
+    try:
+        found, end = json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return comment_at(line, 0) or f"not a whole JSON object; {SHAPE}"
+    if not isinstance(found, dict):
+        return f"not a whole JSON object; {SHAPE}"
+    behind = _skip(line, end)
+    said = (
+        "a comma follows the object" if line[behind:] == "," else f"the object ends at column {end}, and more follows"
+    )
+    return comment_at(line, behind) or f"{said}; {SHAPE}"
 
 
 def _skip(text: str, at: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from vlframe_readers.chunks import caf, form, matroska, next_box, sun, w64
+from vlframe_readers.chunks import caf, form, matroska, next_box, sun, w64, wave_samples
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
@@ -19,10 +19,17 @@ BETWEEN = 1 << 12  # bytes of tags and filling between the two, at most
 
 
 def appended(path: Path) -> str | None:
-    """Describe the file of the same kind that follows this one; None if there is none."""
+    """Describe the file of the same kind that follows this one, or samples that follow others; None if there is
+    neither.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
+        if head[:4] == b"RIFF" and head[8:12] == b"WAVE" and len(places := wave_samples(file, size)) > 1:
+            return (
+                f"its samples are in {len(places)} chunks (the second one begins at byte {places[1]} of {size}), of "
+                "which only the first would be read; write it again with one chunk"
+            )
         for magic, end in ENDS.items():
             if head.startswith(magic):
                 at = end(file, size)

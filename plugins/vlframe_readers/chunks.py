@@ -71,6 +71,23 @@ def _has_all_samples(file: BinaryIO, at: int, size: int) -> bool:
     return False
 
 
+def wave_samples(file: BinaryIO, size: int) -> list[int]:
+    """Return where the chunks of samples of a WAV begin, of which it is to have one."""
+    at, found = 12, []
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == b"RIFF" or not all(32 <= letter < 127 for letter in head[:4]):
+            break
+        if head[:4] == b"data":
+            found.append(at)
+            if is_unknown(length):  # samples up to the end
+                break
+        at += 8 + length + length % 2
+    return found
+
+
 def avi_chunks(file: BinaryIO, size: int, stream: int) -> int:
     """Return the number of chunks of a stream in an AVI, empty ones among them: those are dropped frames."""
     at, found = 0, 0

@@ -24,9 +24,13 @@ def test_there_are_studies() -> None:
 
 
 def planned() -> list[Any]:
-    """Every study but that of Table 1 at full size; those of whole systems take longest."""
+    """Every study but that of Table 1 at full size; those with many cells, or many seeds, take longest."""
     return [
-        pytest.param(file, id="/".join(file.parts[-2:]), marks=[pytest.mark.slow] * (file.parent.name == "systems"))
+        pytest.param(
+            file,
+            id="/".join(file.parts[-2:]),
+            marks=[pytest.mark.slow] * (file.parent.name in ("systems", "connectors", "table1")),
+        )
         for file in FILES
         if file != TABLE_1
     ]

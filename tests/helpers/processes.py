@@ -1,6 +1,7 @@
 """The command in a real process of its own: forked from one that has torch already, or started anew.
 
-Importing torch and Lightning takes longer than most of the runs tested here, so it is done once.
+Importing torch and Lightning takes longer than most of the runs tested here, so it is done once; so is the first
+composition. (``tests.helpers.warm`` is found if the first command starts in the repository; elsewhere nothing is warm.)
 """
 
 import multiprocessing
@@ -14,7 +15,7 @@ from pathlib import Path
 
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(
-    ["vlframe.composer.compose", "vlframe.training.run", "vlframe.evaluation.run", "transformers"]
+    ["vlframe.composer.compose", "vlframe.training.run", "vlframe.evaluation.run", "transformers", "tests.helpers.warm"]
 )
 
 

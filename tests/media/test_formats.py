@@ -45,6 +45,8 @@ CLOSED = {
     "clips.tar": (b"clip.mp4".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
     "frames.npy": (b"\x93NUMPY\1\0", "an array file"),
     "scan.dcm": (bytes(128) + b"DICM", "a DICOM file"),
+    "part.m4s": (b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix\0\0\0\x60moof", "a segment of a stream"),
+    "bare.m4s": (b"\0\0\0\x60moof\0\0\0\x10mfhd", "a segment of a stream"),
     "tape.dv": (b"\x1f\x07\0\xbf\xf8\x78\x78\x78", "a DV film without a container"),
     "tape.gxf": (b"\0\0\0\0\1\xbc\0\0\0\x72", "a GXF film"),
     "door.dav": (b"DHAV\xfd\0\0\0", "a film of a surveillance camera"),

@@ -272,6 +272,22 @@ def test_a_comma_behind_each_line_is_named(tmp_path: Path) -> None:
         conversations(tmp_path / "rows.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        (" // the first", r"a comment \('// the first'\), and JSON has none; take them out"),
+        ("  # é", r"a comment \('# .*'\), and JSON has none"),
+        (" ;", r"the object ends at column \d+, and more follows; .* JSON Lines"),
+        (" [1]", r"the object ends at column \d+, and more follows"),
+    ],
+)
+def test_what_follows_a_row_on_its_line_is_named(tmp_path: Path, behind: str, said: str) -> None:
+    rows = [json.dumps(ROW), json.dumps(ROW) + behind, json.dumps(ROW)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match=f"line 2: {said}"):
+        conversations(tmp_path / "rows.jsonl")
+
+
 @pytest.mark.parametrize("name", ["contents", "dialog"])
 def test_one_row_with_its_turns_under_another_name_is_no_list_of_rows(tmp_path: Path, name: str) -> None:
     row = {name: [{"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}]}

@@ -174,3 +174,14 @@ def test_sizes_that_are_stated_are_believed(reader, tmp_path, kind, codec):
     whole.write_bytes(content + content)
     with pytest.raises(MediaError, match="several files one after the other"):
         reader.audio(whole, RATE, None, None)
+
+
+@pytest.mark.parametrize("between", [b"", b"LIST\x04\0\0\0INFO"])
+def test_a_wav_with_two_chunks_of_samples_is_not_read_to_the_first(reader, tmp_path, between):
+    whole, _ = both(tmp_path, "wav", None, "pcm_s16le", {})
+    content = whole.read_bytes()
+    at = content.index(b"data")
+    more = content[:at] + content[at:] + between + content[at:]
+    whole.write_bytes(more[:4] + (len(more) - 8).to_bytes(4, "little") + more[8:])
+    with pytest.raises(MediaError, match=r"its samples are in 2 chunks .* write it again"):
+        reader.audio(whole, RATE, None, None)

@@ -32,7 +32,9 @@ from vlframe.model.assemble import compose_on_meta, typical_tokens
 PRIOR = Path(__file__).parents[1] / "recordings" / "prior"
 RECORDING = PRIOR / "videochat1.safetensors"
 ALL = Path(os.environ.get("VLFRAME_PRIOR_RECORDINGS", "../shared/goldens/prior"))
-MORE = sorted(ALL.glob("videochat1_*.safetensors"))
+MORE = [
+    pytest.param(path, id=path.stem, marks=pytest.mark.slow) for path in sorted(ALL.glob("videochat1_*.safetensors"))
+]
 CENTRE: dict[str, Any] = {"training_mean": None, "training_std": None, "training_area": None, "mirror": 0.0}
 
 

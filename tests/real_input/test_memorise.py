@@ -105,6 +105,7 @@ def test_one_question_about_three_clips_is_answered_by_looking(clips: tuple[Path
     assert scores["blind_accuracy"] <= (len(asked) - 2) / len(asked)
 
 
+@pytest.mark.slow
 def test_all_containers_that_were_promised_are_among_the_demo_files(demo: tuple[Path, list[Question]]) -> None:
     assert {file.suffix for question in demo[1] for file in question.files} == {
         ".mp4", ".avi", ".mp3", ".wav", ".flac",

@@ -303,10 +303,17 @@ def check_changes(before: dict[str, Tensor], after: dict[str, Tensor], learns: d
     assert bool(adapters) == ("lora" in learns.values())
 
 
-@pytest.mark.parametrize(
-    ("case", "real"),
-    [*((case, False) for case in OFFICIAL), ("videollama2/all", True), ("videollama2_av/all", True)],
-)
+def twins() -> list[Any]:
+    """Slow are those whose stages ``all`` has too, those of 2.1 that 2 has, and a second one with real clips."""
+    alone = [case for case in OFFICIAL if not case.endswith("/all") and "videollama2/finetune_" not in case]
+    return [
+        *(pytest.param(case, False, marks=[pytest.mark.slow] * (case in alone)) for case in OFFICIAL),
+        pytest.param("videollama2/all", True, marks=pytest.mark.slow),
+        ("videollama2_av/all", True),
+    ]
+
+
+@pytest.mark.parametrize(("case", "real"), twins())
 def test_the_loss_falls_in_every_stage_and_only_what_is_meant_changes(
     case: str, real: bool, tmp_path: Path, real_clips: Path, registry
 ) -> None:

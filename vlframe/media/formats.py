@@ -79,6 +79,9 @@ _TABLE = (
     _row(rb"8BPS\0\x02", "a large Photoshop picture (PSB)", "", _PHOTO),
     _row(rb"8BPS", "a Photoshop picture", "pillow"),
     _row(rb"qoif", "a QOI picture", "pillow"),
+    _row(
+        rb"....(styp|sidx|prft|moof)(?!.*moov)", "a segment of a stream, without what describes its tracks", "",
+        "put the stream's first file before it: cat init.mp4 <file> > whole.mp4"),
     _row(rb"....(ftyp|styp|moov|moof|mdat|wide|pnot)", "an MP4 or MOV file", "ffmpeg"),
     _row(rb"\x1aE\xdf\xa3", "a Matroska or WebM file", "ffmpeg"),
     _row(rb"RIFF....(AVI |WAVE)|RF64....WAVE|BW64....WAVE", "an AVI or WAV file", "ffmpeg"),

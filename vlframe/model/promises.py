@@ -6,6 +6,7 @@ step. B batch, K tiles, T frames, H W patches, D features, X rows (tiles of file
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vlframe.config.typed import plain
 from vlframe.contracts.declared import WrongDeclaration
 from vlframe.contracts.meta import meta_build, needs_values
 from vlframe.contracts.modalities import MODALITIES
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
 
 BATCH = 2  # more than one, to detect parts that merge the items of a batch
+# The branches that kept their promises in this process, with what could not be tried: jobs of a sweep, and a run with
+# what loads it again, often have the same, and a trial takes longer than building them.
+_kept: dict[Hashable, dict[str, str]] = {}
 INSTRUCTION_IDS = 8  # length of a made-up instruction, for connectors that read one; a plan needs no tokenizer
 
 
@@ -46,18 +51,41 @@ def check_promises(model: VideoLLM, config: RunConfig, registry: Registry) -> tu
     """
     unchecked: dict[str, str] = {}
     for name, branch in model.branches.items():
-        modality = MODALITIES[name]
-        parts = Parts(
-            _named(modality.encoder, config, registry), _named(modality.connector, config, registry), model.llm.dim
-        )
-        trials = list(branch.trials())  # a front end may compute real values
-        with _at_rest(branch), torch.no_grad(), meta_build():
-            encoded: set[Hashable] = set()
-            for trial in trials:
-                case = _encoders_case(branch, trial)
-                _check(branch, trial, parts, unchecked, run_encoder=case not in encoded)
-                encoded.add(case)
+        case = _case(name, branch, model.llm.dim, config, registry)
+        if case not in _kept:
+            modality = MODALITIES[name]
+            parts = Parts(
+                _named(modality.encoder, config, registry), _named(modality.connector, config, registry), model.llm.dim
+            )
+            _kept[case] = _run_trials(branch, parts)
+        unchecked |= _kept[case]
     return tuple(unchecked.values())
+
+
+def _case(name: str, branch: Branch, out_dim: int, config: RunConfig, registry: Registry) -> Hashable:
+    """Return all that decides what a branch gives: its classes, their parameters, and the shapes of its weights, which
+    a ``source`` may decide.
+    """
+    modality = MODALITIES[name]
+    chosen = {kind: getattr(config, kind) for kind in (modality.encoder, modality.connector, "pixels")}
+    chosen = {kind: given for kind, given in chosen.items() if given is not None}
+    rows = [row for kind, given in chosen.items() for row in registry.rows_in(kind, given)]
+    classes = (type(branch), *(row.load_class() for row in rows))
+    shapes = tuple(sorted(_shapes(branch).items()))
+    return name, out_dim, config.media.frames, classes, json.dumps(plain(chosen), sort_keys=True), shapes
+
+
+def _run_trials(branch: Branch, parts: Parts) -> dict[str, str]:
+    """Run a branch's parts for all its trials; return a sentence about each part that could not run, by its name."""
+    unchecked: dict[str, str] = {}
+    trials = list(branch.trials())  # a front end may compute real values
+    with _at_rest(branch), torch.no_grad(), meta_build():
+        encoded: set[Hashable] = set()
+        for trial in trials:
+            case = _encoders_case(branch, trial)
+            _check(branch, trial, parts, unchecked, run_encoder=case not in encoded)
+            encoded.add(case)
+    return unchecked
 
 
 def check_declared(model: VideoLLM, config: RunConfig, registry: Registry) -> None:
