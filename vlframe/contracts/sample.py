@@ -66,6 +66,8 @@ class Sample:
             ("its category", self.category),
         ]
         for where, text in named:
+            if not isinstance(text, str):
+                raise DataError(f"sample {self.id!r}: {where} is {text!r}, a {type(text).__name__}; it must be a text")
             if half := HALF_A_PAIR.search(text):
                 raise DataError(
                     f"sample {self.id!a}: {where} is no Unicode: character {half.start() + 1} is half a surrogate "
