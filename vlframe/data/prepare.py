@@ -269,7 +269,8 @@ def naming_sample(sample: Sample) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise type(error)(said_of(sample, error)) from error
+        error.args = (said_of(sample, error),)
+        raise
 
 
 @contextmanager
