@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -38,7 +39,7 @@ def check_reader(
         silent, sounding = Path(folder, "silent.mp4"), Path(folder, "sounding.mp4")
         write_clip(silent, sound=False)
         write_clip(sounding, sound=True)
-        _check_opens(subject, reader, silent, Path(folder))
+        _check_opens(subject, reader, silent)
         _check_info(subject, reader, silent, has_audio=False)
         _check_info(subject, reader, sounding, has_audio=True)
         _check_frames(subject, reader, sounding)
@@ -55,20 +56,24 @@ def check_reader(
         subject.passed("files that are no film, cut off or damaged inside, and frames and sound that are not there")
 
 
-def _check_opens(subject: Subject, reader: Any, clip: Path, folder: Path) -> None:
-    """Check what every reader refuses. ConfigError if it refuses the mp4 too: then nothing else can be tried."""
-    _refuse(subject, "a file that is not there", MediaError, lambda: reader.info(folder / f"lost{clip.suffix}"))
-    try:
-        with subject.doing("info() of an mp4"):
-            reader.info(clip)
-    except MediaError as error:
-        subject.passed("it pickles, and refuses a file that is not there")
-        raise ConfigError(
-            f"the kit's clips are mp4 (H.264, AAC) and it refuses them ({error}), so its info(), frames() and audio() "
-            "were not tried. If it is for mp4, this is its fault; if it is for a format of its own, test it on a file "
-            "of that format: frames() of a few indices against all frames in order, and audio() of a part of the "
-            "sound against the whole"
-        ) from error
+def _check_opens(subject: Subject, reader: Any, clip: Path) -> None:
+    """Check what every reader refuses. ConfigError if it refuses the mp4 too, in a folder of a plain name: then nothing
+    else can be tried.
+    """
+    with tempfile.TemporaryDirectory(prefix="vlframe-") as folder:
+        plain = Path(shutil.copy(clip, folder))
+        _refuse(subject, "a file that is not there", MediaError, lambda: reader.info(plain.with_name("lost.mp4")))
+        try:
+            with subject.doing("info() of an mp4", refusals=True):
+                reader.info(plain)
+        except MediaError as error:
+            subject.passed("it pickles, and refuses a file that is not there")
+            raise ConfigError(
+                f"the kit's clips are mp4 (H.264, AAC) and it refuses them ({error}), so its info(), frames() and "
+                "audio() were not tried. If it is for mp4, this is its fault; if it is for a format of its own, test "
+                "it on a file of that format: frames() of a few indices against all frames in order, and audio() of a "
+                "part of the sound against the whole"
+            ) from error
 
 
 def picture(index: int) -> np.ndarray:
