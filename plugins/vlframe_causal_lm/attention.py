@@ -26,7 +26,15 @@ def attention_arguments(layout: SequenceLayout, dtype: torch.dtype, decoder: nn.
     if layout.masked:
         masked = {"attention_mask": layout.mask_BS, "position_ids": layout.positions_BS}
         return {name: value for name, value in masked.items() if name in _taken(type(decoder))}  # type: ignore[arg-type]
-    return {"past_key_values": NothingKept()}
+    return {} if _keeps_states(decoder) else {"past_key_values": NothingKept()}
+
+
+def _keeps_states(decoder: nn.Module) -> bool:
+    """Return whether layers keep states other than keys and values, as of state-space models and convolutions.
+
+    These write into a cache that they are given, and compute the same without one.
+    """
+    return bool(getattr(decoder, "_is_stateful", False))
 
 
 @cache

@@ -32,11 +32,15 @@ SMALL = {
     "rotary_dim": 16, "num_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
     # of state-space layers, whose inner width is twice the hidden one
     "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_d_ssm": 128, "mamba_n_groups": 1,
-    "mamba_chunk_size": 16, "num_heads": 8,
+    "mamba_chunk_size": 16, "num_heads": 8, "chunk_size": 16, "n_mamba_heads": 8, "mamba_headdim": 16,
+    "mamba_dt_rank": 8, "attn_layer_period": 2, "attn_layer_offset": 1,
+    # of attention on hidden states and embeddings side by side
+    "attention_hidden_size": 128, "attention_head_dim": 32, "kv_channels": 16, "num_query_groups": 4, "adapter_rank": 8,
 }  # fmt: skip
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 KINDS_OF_LAYERS = ("layer_types", "layers_block_type")
-NUMBERS_OF_LAYERS = ("attn_layer_indices",)
+NUMBERS_OF_LAYERS = ("attn_layer_indices", "hybrid_layer_ids")
+SHARED = "hybrid"  # a layer whose weights are those of all of its kind, of which there must be two
 LARGE = 4_000_000  # parameters; smaller models are tried as they are
 LENGTH, PADDING, NEW = 9, 3, 4  # tokens
 ADVICE = "take another architecture, such as mistral, mixtral, qwen2 or llama"
@@ -118,19 +122,22 @@ def _as_it_is(config: PreTrainedConfig, attention: str) -> PreTrainedConfig | No
 
 
 def _small(config: PreTrainedConfig, attention: str) -> PreTrainedConfig:
-    small = deepcopy(config)
+    small, layers = deepcopy(config), SMALL["num_hidden_layers"]
     for name in KINDS_OF_LAYERS:
         kinds = getattr(small, name, None)
         if kinds:
             several = list(dict.fromkeys(kinds))[:2]
+            layers = 4 if SHARED in several else layers
             with suppress(AttributeError):  # a property, which follows from other fields
-                setattr(small, name, several * (2 // len(several)))
+                setattr(small, name, several * (layers // len(several)))
     for name in NUMBERS_OF_LAYERS:
         if getattr(small, name, None):
-            setattr(small, name, [1])
-    for name, size in SMALL.items():
+            setattr(small, name, list(range(1, layers, 2)))
+    for name, size in (SMALL | {"num_hidden_layers": layers}).items():
         if isinstance(getattr(small, name, None), int):
             setattr(small, name, min(size, getattr(small, name)))
+    if getattr(small, "mamba_d_ssm", None):  # all its heads together
+        small.mamba_d_ssm = small.mamba_n_heads * small.mamba_d_head
     heads = getattr(config, "num_attention_heads", None)
     if heads and getattr(config, "num_key_value_heads", None) == heads:  # not shared, which some rely on
         small.num_key_value_heads = small.num_attention_heads

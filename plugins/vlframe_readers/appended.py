@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from vlframe_readers.chunks import caf, form, matroska, next_box, sun, w64, wave_samples
+import numpy as np
+
+from vlframe_readers.chunks import caf, flv, form, matroska, next_box, sun, w64, wave_samples
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64 = b"riff\x2e\x91\xcf\x11"
 WAVPACK_FIRST = 0x800
+TS_SYNC, TS_PACKET, TS_TIME = 0x47, 188, 4
 BETWEEN = 1 << 12  # bytes of tags and filling between the two, at most
 
 
@@ -115,18 +118,6 @@ def _tta(file: BinaryIO, size: int) -> int:
     return 26 + 4 * frames + sum(int.from_bytes(lengths[at : at + 4], "little") for at in range(0, len(lengths), 4))
 
 
-def _flv(file: BinaryIO, size: int) -> int:
-    """Walk a header of nine bytes and four, then tags: 11 bytes with the length of what follows, and four behind it."""
-    at = 13
-    while at + 15 <= size:
-        file.seek(at)
-        head = file.read(4)
-        if head[:3] == b"FLV":
-            break
-        at += 15 + int.from_bytes(head[1:4], "big")
-    return at
-
-
 def _asf(file: BinaryIO, size: int) -> int:
     """Walk objects: 16 bytes that say what it is, and 8 of length."""
     at = 0
@@ -138,6 +129,28 @@ def _asf(file: BinaryIO, size: int) -> int:
             break
         at += length
     return at
+
+
+def joint(path: Path) -> str | None:
+    """Describe the transport streams that were put one after the other, by counters that begin anew; None if none do.
+
+    A writer counts the packets of each table and stream from 0 (modulo 16, ISO/IEC 13818-1, 2.4.3.3). The whole file is
+    read, so this is for one that a decoder has found a gap in.
+    """
+    data = np.memmap(path, np.uint8, "r")
+    width = TS_PACKET if data[0] == TS_SYNC else TS_PACKET + TS_TIME  # with a time before each, as cameras write it
+    packets_PB = data[: len(data) // width * width].reshape(-1, width)[:, width - TS_PACKET :]
+    is_table_P = (packets_PB[:, 1] & 0x1F == 0) & (packets_PB[:, 2] == 0)  # the table of programs, which begins each
+    places = np.flatnonzero(is_table_P)
+    counters = packets_PB[places, 3] & 0xF
+    anew = places[1:][(counters[1:] == 0) & (counters[:-1] != 0xF)]
+    if not len(anew):
+        return None
+    return (
+        f"it is {len(anew) + 1} transport streams one after the other (the second one begins near byte "
+        f"{anew[0] * width} of {len(data)}) whose counters begin anew, so that a loss between them cannot be told from "
+        "a joint; join them with ffmpeg (-f concat)"
+    )
 
 
 def _second_film(file: BinaryIO, size: int) -> int | None:
@@ -165,7 +178,7 @@ ENDS: dict[bytes, Callable[[BinaryIO, int], int | None]] = {
     b"DKIF": _ivf,
     b"YUV4MPEG2": _y4m,
     b"TTA1": _tta,
-    b"FLV\x01": _flv,
+    b"FLV\x01": flv,
     ASF: _asf,
     b"\x1a\x45\xdf\xa3": matroska,
 }

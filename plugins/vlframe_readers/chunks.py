@@ -13,6 +13,7 @@ from typing import BinaryIO
 PAGE, HALF, ALL = 0x1000, 0x80000000, 0xFFFFFFFF
 SOX_AIFF = 0x7F000000
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
+FLV_TAGS = (8, 9, 18)  # sound, picture, script
 REAL_HEAD = 18  # bytes in the header of a RealMedia file's data
 
 
@@ -245,6 +246,41 @@ def matroska(file: BinaryIO, size: int) -> int:
         width = 9 - head[4].bit_length()
         length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
         if length == (1 << 7 * width) - 1:
-            return at
+            return _open_segment(file, at + 4 + width, size) if expected == SEGMENT else at
         at += 4 + width + length
     return at
+
+
+def _open_segment(file: BinaryIO, at: int, size: int) -> int:
+    """Measure a segment whose length was left open: elements, each after its name (1-4 bytes) and length (1-8).
+
+    Clusters of a live recording have open lengths as well; what is inside follows.
+    """
+    while at < size:
+        file.seek(at)
+        head = file.read(12)
+        name = 9 - head[0].bit_length()
+        if int.from_bytes(head[:4], "big") == EBML or name > 4:
+            return at  # another file, or something that was appended
+        if len(head) <= name or not head[name]:
+            return at if len(head) > name else size + 1
+        width = 9 - head[name].bit_length()
+        length = int.from_bytes(head[name : name + width], "big") & ((1 << 7 * width) - 1)
+        is_open = length == (1 << 7 * width) - 1
+        at += name + width + (0 if is_open else length)
+    return at
+
+
+def flv(file: BinaryIO, size: int) -> int:
+    """Measure FLV: a header of nine bytes and four, then tags: 11 bytes with the length of what follows it, and four
+    that repeat it, which may be missing behind the last one.
+    """
+    at = end = 13
+    while at + 4 <= size:
+        file.seek(at)
+        head = file.read(4)
+        if head[0] & 0x1F not in FLV_TAGS:
+            return min(at, size)  # another file, or something that was appended
+        end = at + 11 + int.from_bytes(head[1:4], "big")
+        at = end + 4
+    return end if end > size else min(at, size)

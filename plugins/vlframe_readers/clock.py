@@ -6,6 +6,7 @@ not count, nor does what an edit list hides.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 LOOK = 64  # packets; every stream that begins with the file has one among them
+STILL_CODECS = ("mjpeg", "png", "bmp", "webp", "tiff", "gif")
 JITTER = 0.1  # of a frame: allowed deviation of a constant-rate clip's frames from their nominal times
 
 
@@ -55,10 +57,36 @@ def _skipped(packet: Packet) -> int:
 
 
 def pictures(container: InputContainer) -> list[VideoStream]:
-    """Return the video streams, without the cover picture of a sound file."""
+    """Return the video streams, without cover pictures: those flagged so, and a track of one picture beside a film."""
     from av.stream import Disposition
 
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    films = [stream for stream in found if not _is_one_picture(stream)]
+    return films or found
+
+
+def _is_one_picture(stream: VideoStream) -> bool:
+    """Return whether a track is a still picture by its codec, and is not known to have several.
+
+    MP4 counts a track's pictures; Matroska says how long it is, in a tag that most writers add.
+    """
+    context = stream.codec_context
+    if context is None or context.codec.canonical_name not in STILL_CODECS or stream.frames > 1:
+        return False
+    if stream.frames == 1:
+        return True
+    duration = _tagged_seconds(stream.metadata)
+    return duration is None or stream.average_rate is None or duration * stream.average_rate < 2
+
+
+def _tagged_seconds(tags: dict[str, str]) -> float | None:
+    """Return the length of a Matroska track, which its tag writes as hours:minutes:seconds; None if it has none."""
+    stated = next((text for name, text in tags.items() if name.upper().startswith("DURATION")), "")
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stated.strip())
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the first video stream that is not the cover picture of a sound file; decoded in one thread."""
+    """Return the first video stream that is not a cover picture; decoded in one thread."""
     for stream in pictures(container):
         if stream.codec_context is None:
             raise MediaError(f"{path}: there is no decoder for its video")

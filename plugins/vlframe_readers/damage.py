@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlframe import MediaError
+from vlframe_readers.appended import joint
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -54,7 +55,9 @@ def sound_frames(packets: Iterable[Any], stream: Any, path: Path, seen: Callable
 
 def _checked(packet: Any, path: Path) -> Iterator[Any]:
     if packet.is_corrupt and not _is_the_rest(packet, path):
-        raise MediaError(f"{path}: it is damaged: its {packet.stream.type} has a hole{_at(packet)}")
+        joined = joint(path) if packet.stream.container.format.name == "mpegts" else None
+        hole = f"it is damaged: its {packet.stream.type} has a hole{_at(packet)}"
+        raise MediaError(f"{path}: {joined or hole}")
     if repeats(packet):
         return
     for frame in packet.decode():

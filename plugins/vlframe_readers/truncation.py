@@ -15,6 +15,7 @@ from typing import BinaryIO
 from vlframe_readers.chunks import (
     EBML,
     caf,
+    flv,
     form,
     gif,
     ivf,
@@ -45,6 +46,7 @@ _WALKS: dict[bytes, Callable[[BinaryIO, int], int]] = {
     b"wvpk": wavpack,
     b"YUV4": y4m,
     b".RMF": realmedia,
+    b"FLV\x01": flv,
     b"\x06\x0e\x2b\x34": mxf,
 }
 

@@ -355,3 +355,33 @@ def test_dropped_frames_among_reordered_ones_are_named(reader, tmp_path):
     with pytest.raises(MediaError, match="dropped frames among pictures that are stored in another order"):
         reader.info(path)
     assert reader.info(write_dropping(tmp_path / "b.avi", "mpeg4", tuple(range(20)), bf="2")).times is None
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "mov"])
+def test_a_cover_in_a_track_before_the_film_is_not_the_film(reader, tmp_path, suffix):
+    path = two_tracks(tmp_path / f"a.{suffix}", "mjpeg", "yuvj420p", 1)
+    info = reader.info(path)
+    assert (info.frames, info.width, info.height) == (10, 64, 48)
+    assert reader.frames(path, [0, 9]).shape == (2, 48, 64, 3)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_film_of_pictures_before_another_film_is_the_first(reader, tmp_path, suffix):
+    info = reader.info(two_tracks(tmp_path / f"a.{suffix}", "mjpeg", "yuvj420p", 10))
+    assert (info.frames, info.width, info.height) == (10, 32, 32)
+
+
+def two_tracks(path: Path, codec: str, pixels: str, pictures: int) -> Path:
+    """Write a track of 32x32 ``pictures``, then one of ten of 64x48, without a word of which is which."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for name, (width, height), layout in ((codec, (32, 32), pixels), ("libx264", (64, 48), "yuv420p")):
+            stream = container.add_stream(name, rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, layout
+            streams.append(stream)
+        for stream, count in zip(streams, (pictures, 10), strict=True):
+            for index in range(count):
+                grey = np.full((stream.height, stream.width, 3), 20 * index, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(stream.encode())
+    return path

@@ -185,3 +185,52 @@ def test_a_wav_with_two_chunks_of_samples_is_not_read_to_the_first(reader, tmp_p
     whole.write_bytes(more[:4] + (len(more) - 8).to_bytes(4, "little") + more[8:])
     with pytest.raises(MediaError, match=r"its samples are in 2 chunks .* write it again"):
         reader.audio(whole, RATE, None, None)
+
+
+OPEN = [("matroska", "mpeg4", "aac"), ("webm", "libvpx-vp9", "libopus"), ("flv", "flv1", "libmp3lame")]
+
+
+@pytest.mark.parametrize(("kind", "video", "audio"), OPEN)
+@pytest.mark.parametrize("less", [30, 400])
+def test_an_open_film_that_is_cut_inside_a_block_is_refused(reader, tmp_path, kind, video, audio, less):
+    _, piped = both(tmp_path, kind, video, audio, {})
+    piped.write_bytes(piped.read_bytes()[:-less])
+    for read in (lambda: reader.info(piped), lambda: reader.audio(piped, RATE, None, None)):
+        with pytest.raises(MediaError, match=r"it is truncated: it has \d+ of at least \d+ bytes"):
+            read()
+
+
+@pytest.mark.parametrize(("kind", "video", "audio"), OPEN)
+def test_open_films_one_after_the_other_are_named(reader, tmp_path, kind, video, audio):
+    _, piped = both(tmp_path, kind, video, audio, {})
+    piped.write_bytes(piped.read_bytes() * 2)
+    with pytest.raises(MediaError, match="it is several files one after the other"):
+        reader.info(piped)
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 100, b"appended"])
+def test_an_flv_without_its_last_number_or_with_bytes_behind_it_is_whole(reader, tmp_path, behind):
+    whole, _ = both(tmp_path, "flv", "flv1", "libmp3lame", {})
+    content, frames = whole.read_bytes(), reader.info(whole).frames
+    for changed in (content[:-4], content + behind):
+        whole.write_bytes(changed)
+        assert reader.info(whole).frames == frames == 25
+
+
+@pytest.mark.parametrize("kind", [{}, {"mpegts_m2ts_mode": "1"}])
+def test_transport_streams_that_were_joined_are_not_called_damaged(reader, tmp_path, kind):
+    whole, _ = both(tmp_path, "mpegts", "mpeg2video", "mp2", kind)
+    content, frames = whole.read_bytes(), reader.info(whole).frames
+    assert frames == 25
+    whole.write_bytes(content * 3)
+    with pytest.raises(MediaError, match=rf"3 transport streams .* near byte \d+ of {3 * len(content)}\) .*-f concat"):
+        reader.info(whole)
+
+
+def test_a_transport_stream_that_has_lost_packets_is_damaged(reader, tmp_path):
+    whole, _ = both(tmp_path, "mpegts", "mpeg2video", None, {})
+    content = whole.read_bytes()
+    middle = len(content) // 376 * 188
+    whole.write_bytes(content[:middle] + content[middle + 5 * 188 :])
+    with pytest.raises(MediaError, match="it is damaged: its video has a hole"):
+        reader.info(whole)
