@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from page import write_page
+
 from vlframe.cli import main as command_line
 from vlframe.evaluation.scores import Evaluation, Scores
 from vlframe.table import render
@@ -74,7 +76,9 @@ def main() -> None:
     vlframe("predict", f"run={seeing}", f"media={files[0]}", f"prompt={question!r}", *sound)
     print(f"(the right answer is {first['answers'][0]})")
 
-    print("\n" + comparison(scores(seeing), scores(lacking), control))
+    table = comparison(scores(seeing), scores(lacking), control)
+    print("\n" + table)
+    print(f"clips beside answers, and both losses: {write_page(seeing, lacking, control, table, seeing / 'demo.html')}")
     print(f"{time.perf_counter() - started:.0f} s in all; the runs are {seeing} and {lacking}")
 
 

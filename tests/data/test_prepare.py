@@ -10,7 +10,7 @@ from vlframe import ConfigError, DataError, Media, Sample, SquarePixels, Turn, V
 from vlframe.config.schema import MediaConfig, TextConfig
 from vlframe.contracts.token_budget import TokenBudget
 from vlframe.data.prepare import PreparedSamples
-from vlframe.errors import PluginError
+from vlframe.errors import NothingToLearn, PluginError
 from vlframe.media.loader import MediaLoader
 from vlframe.registry.registry import Registry
 
@@ -90,3 +90,33 @@ def test_a_fault_of_a_plugin_keeps_its_kind() -> None:
 def test_an_error_that_names_the_file_names_it_once() -> None:
     with pytest.raises(DataError, match=rf"^sample 's7': no grid for {CLIP}$"):
         samples(DataError(f"no grid for {CLIP}"))[0]
+
+
+class Wrong:
+    """A processor that takes no sample."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def write(self, sample, timelines, tokenizer, budget, *, training):
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [DataError, NothingToLearn])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("too few turns", "sample 's7': too few turns"),
+        ("the turns of sample 's7' are too few", "the turns of sample 's7' are too few"),
+        (
+            "the option 's7' is twice there",
+            "sample 's7': the option 's7' is twice there",
+        ),  # the same word, another thing
+    ],
+)
+def test_what_a_processor_finds_wrong_names_the_sample_once(kind: type[Exception], said: str, told: str) -> None:
+    prepared = samples(ValueError())
+    prepared.processor = Wrong(kind(said))
+    with pytest.raises(kind) as refused:
+        prepared[0]
+    assert str(refused.value) == told

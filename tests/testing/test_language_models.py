@@ -2,6 +2,7 @@
 that of `vlframe plugin new llm`, in one thing."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,8 +42,13 @@ class LayerNormed(Model):
         self.lm = GPT2LMHeadModel(config)
         self.lm.model = self.lm.transformer
 
+    lora_targets = ("c_attn",)
+
     def positions(self, context):
         return context
+
+    def blocks(self):
+        return list(self.lm.transformer.h)
 
 
 class TooLongContext(LayerNormed):
@@ -103,7 +109,79 @@ class NeverStops(Model):
         return super().generate(embeds_BSE, mask_BS, min_new_tokens=sampling["max_new_tokens"], **sampling)
 
 
+class Samples(Model):
+    def generate(self, embeds_BSE, mask_BS, **sampling):
+        return super().generate(embeds_BSE, mask_BS, **({"temperature": 2.0} | sampling))
+
+
+class OneShort(Model):
+    def generate(self, embeds_BSE, mask_BS, *, max_new_tokens, **sampling):
+        return super().generate(embeds_BSE, mask_BS, max_new_tokens=max(1, max_new_tokens - 1), **sampling)
+
+
+class LosesTheLastToken(Model):
+    def generate(self, embeds_BSE, mask_BS, **sampling):
+        return super().generate(embeds_BSE[:, :-1], mask_BS[:, :-1], **sampling)
+
+
+class OneConversation(Model):
+    def forward(self, embeds_BSE, layout):
+        return super().forward(embeds_BSE, replace(layout, segments_BS=None))
+
+
+class TeachesNothing(Model):
+    def loss(self, hidden_BSE, taught_L, targets_L):
+        return super().loss(hidden_BSE.detach(), taught_L, targets_L)
+
+
+class NeedsATarget(Model):
+    def loss(self, hidden_BSE, taught_L, targets_L):
+        loss = super().loss(hidden_BSE, taught_L, targets_L)
+        return loss._replace(total=loss.total / len(targets_L) * len(targets_L))
+
+
+class DropsReplies(Model):
+    @property
+    def tokenizer(self):
+        tokenizer = super().tokenizer
+        tokenizer.chat_template = (
+            "{% for message in messages if message.role != 'assistant' %}{{ message.content }}{% endfor %}</s>"
+        )
+        return tokenizer
+
+
+class Freezes(Model):
+    def generate(self, embeds_BSE, mask_BS, **sampling):
+        self.requires_grad_(False)
+        return super().generate(embeds_BSE, mask_BS, **sampling)
+
+
+class StrangeBlocks(Model):
+    def blocks(self):
+        return [nn.Linear(2, 2)]
+
+
+class StrangeTargets(Model):
+    lora_targets = ("query",)
+
+
+class CannotRecompute(Model):
+    def enable_gradient_checkpointing(self):
+        self.lm.recompute()
+
+
 CAUGHT = {
+    Samples: ["generate differs from call to call; it is greedy by default"],
+    OneShort: ["generate gives 5 tokens of 6 without an end"],
+    LosesTheLastToken: ["as token number 0, where forward and logits hold", "reads the whole prompt"],
+    OneConversation: ["a token sees its own segment only"],
+    TeachesNothing: ["no gradient of loss reaches the hidden states"],
+    NeedsATarget: ["loss of nothing is nan over 0 tokens"],
+    DropsReplies: ["drops the assistant's turn"],
+    Freezes: ["generate freezes lm.model.embed_tokens.weight"],
+    StrangeBlocks: ["blocks() gives modules that are no parts of it"],
+    StrangeTargets: ["lora_targets names query, which it has no layers of"],
+    CannotRecompute: ["enable_gradient_checkpointing() fails with AttributeError"],
     TooLongContext: ["forward of 64 tokens, which its context promises, fails with IndexError"],
     SeesTheFuture: ["sees the future"],
     NoEnd: ["has no end token"],

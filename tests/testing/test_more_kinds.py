@@ -59,6 +59,32 @@ class WholeClip(Sampler):
         return super().indices(info, None, None, **options)
 
 
+class Seeds(Sampler):
+    def indices(self, *arguments, **options):
+        np.random.seed(0)
+        return super().indices(*arguments, **options)
+
+
+class EvenTimes(Sampler):
+    def indices(self, info, *bounds, **options):
+        return super().indices(replace(info, times=None, end=None), *bounds, **options)
+
+
+class BothBounds(Sampler):
+    def indices(self, info, start, end, **options):
+        start, end = (None, None) if start is None or end is None else (start, end)
+        return super().indices(info, start, end, **options)
+
+
+def test_samplers_of_long_and_uneven_clips() -> None:
+    for broken, words in (
+        (Seeds, "draws from or seeds the global random numbers of numpy"),
+        (EvenTimes, "which is not shown then"),
+        (BothBounds, "which is not shown then"),
+    ):
+        assert words in refusal(testing.check_sampler, unpickled(broken), {"bend": 1.0})
+
+
 class Lenient(Sampler):
     def indices(self, info, start, end, **options):
         late = start is not None and start > info.time(0) + info.seconds
@@ -121,9 +147,40 @@ class Unmarked(Processor):
         return replace(written, supervised=written.supervised[1:])
 
 
+class NoEnd(Processor):
+    def write(self, *arguments, training):
+        written = super().write(*arguments, training=training)
+        last = max((place for place, taught in enumerate(written.supervised) if taught), default=-1)
+        marks = [taught and place != last for place, taught in enumerate(written.supervised)]
+        return replace(written, supervised=marks)
+
+
+class TeachesTheQuestion(Processor):
+    def write(self, *arguments, training):
+        written = super().write(*arguments, training=training)
+        return replace(written, supervised=[one >= 0 for one in written.ids]) if training else written
+
+
+class LosesTheQuestion(Processor):
+    def write(self, *arguments, training):
+        written = super().write(*arguments, training=training)
+        kept = 0 if any(one < 0 for one in written.ids[:-12]) else -12
+        return replace(written, ids=written.ids[kept:], supervised=written.supervised[kept:])
+
+
+class Draws(Processor):
+    def write(self, *arguments, training):
+        np.random.rand()
+        return super().write(*arguments, training=training)
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
+        (NoEnd, "supervises the answer without an end"),
+        (TeachesTheQuestion, "supervises the question, 'What is there?'; only answers are learned"),
+        (LosesTheQuestion, "loses the question, 'Which day follows Monday?'"),
+        (Draws, "global random numbers of numpy; chance belongs to the run"),
         (WritesTheAnswer, "without its answer writes the answer, which is asked for"),
         (TeachesAll, "supervises a placeholder"),
         (TeachesNothing, "supervises nothing; the answer is what is learned"),
@@ -165,12 +222,41 @@ def test_checkpoint_formats() -> None:
 
     check(Format)
     for broken, words in (
-        (RecognisesAll, "recognises() takes empty, in which there is no checkpoint"),
+        (RecognisesAll, "recognises() takes an empty folder, in which there is no checkpoint"),
         (Loses, "write() and read() change language.b"),
         (Rounds, "write() and read() change"),
         (Unnamed, "sources has no words for source"),
     ):
         assert words in refusal(check, broken)
+
+
+class AnyTensors(Format):
+    def recognises(self, source):
+        return source.is_dir() and any(source.glob("*.safetensors"))
+
+
+class Halves(Format):
+    def write(self, folder, request):
+        super().write(folder, replace(request, tensors={key: item.half() for key, item in request.tensors.items()}))
+
+
+class KnowsNothing(Format):
+    def recognises(self, source):
+        if source.name == "checkpoint":
+            raise KeyError("model_type")
+        return False
+
+
+def test_formats_and_other_projects() -> None:
+    for broken, words in (
+        (AnyTensors, "takes a folder with config.json and model.safetensors of another project for one of its own"),
+        (Halves, "write() and read() change"),
+        (KnowsNothing, "recognises() of what write() has written fails with KeyError"),
+    ):
+        message = refusal(
+            testing.check_checkpoint_format, broken, {"file": "own.safetensors"}, config=PARTS, tensors=TENSORS
+        )
+        assert words in message
 
 
 class SavesCode(Watcher):

@@ -1,5 +1,6 @@
 """The kit for plugin authors: broken encoders, data sets, benchmarks and readers are caught and told why."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from vlframe_readers.pyav import ConfiguredPyavReader
 import vlframe
 from vlframe import testing
 from vlframe.testing import check_benchmark, check_dataset, check_encoder
+from vlframe.testing.subject import listening
 
 
 class Patches(nn.Module):
@@ -141,6 +143,31 @@ def test_rows_in_the_middle_are_looked_at() -> None:
     assert "nothing to learn or score" in refusal(check_dataset, Questions, {"samples": rows})
 
 
+class LostOnTheWay(Questions):
+    """Leaves its rows behind when it is sent to a data worker."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"samples": self.samples[1:]}
+
+
+class Reseeds(Questions):
+    def __getitem__(self, index: int) -> Any:
+        random.seed(index)
+        return super().__getitem__(index)
+
+
+def test_single_rows_and_data_workers() -> None:
+    rows = [replace(questions()[0], id=str(number)) for number in range(300)]
+    for cls, bad, words in (
+        (LostOnTheWay, {}, "sample 0 differs in a data worker"),
+        (Reseeds, {}, "sample 0 draws from or seeds the global random numbers of random"),
+        (Questions, {"id": "141"}, "samples 137 and 141 have the same id '141'"),
+        (Questions, {"turns": (vlframe.Turn("assistant", " "),)}, "sample 137 has an assistant's turn without text"),
+    ):
+        given = [*rows[:137], replace(rows[137], **bad), *rows[138:]]
+        assert words in refusal(check_dataset, cls, {"samples": given})
+
+
 class Miscounted(Questions):
     @classmethod
     def entries(cls, *, samples: Sequence[Any]) -> Iterator[vlframe.Entry]:
@@ -205,6 +232,85 @@ class Reordered(Lenient):
         self.samples = [
             replace(row, options=row.options if Reordered.built % 2 else row.options[::-1]) for row in self.samples
         ]
+
+
+class Careful(Lenient):
+    """Sound: reads a word, however it is written."""
+
+    def parse(self, text, sample):
+        return text.strip().rstrip(".").lower() or None
+
+    def correct(self, answer, sample):
+        return answer == sample.answer
+
+    def rotated(self, sample):
+        return replace(sample, options=sample.options[1:] + sample.options[:1])
+
+
+class SmallLetters(Careful):
+    def parse(self, text, sample):
+        return text.strip().rstrip(".") or None
+
+
+class Beginnings(Careful):
+    def correct(self, answer, sample):
+        return sample.answer.startswith(answer)
+
+
+class Guesses(Careful):
+    def parse(self, text, sample):
+        return text if text in sample.options else random.choice(sample.options)
+
+
+class Once(Careful):
+    def correct(self, answer, sample):
+        first = sample.id not in self.__dict__.setdefault("seen", set())
+        self.seen.add(sample.id)
+        return first and super().correct(answer, sample)
+
+
+class Impossible(Careful):
+    max_new_tokens = 1
+
+    def __init__(self, *, dataset):
+        self.samples = [replace(row, answer="a red ball", options=()) for row in dataset]
+
+
+class OneId(Careful):
+    def __init__(self, *, dataset):
+        self.samples = [replace(row, id="q") for row in dataset]
+
+
+class StaysInPlace(Careful):
+    def rotated(self, sample):
+        return sample
+
+
+class ForgetsTheAnswer(Careful):
+    def rotated(self, sample):
+        options = sample.options[1:] + sample.options[:1]
+        return replace(sample, options=options, answer=options[sample.options.index(sample.answer)])
+
+
+class WrongCandidates(Careful):
+    def candidates(self, sample):
+        return ["purple", "yellow"]
+
+
+def test_benchmarks_and_what_models_write() -> None:
+    check_benchmark(Careful, dataset=questions())
+    for broken, words in (
+        (SmallLetters, "written as a sentence, 'Red.'"),
+        (Beginnings, "takes 'r' as right in question 0"),
+        (Guesses, "global random numbers of random"),
+        (Once, "otherwise when it is asked again"),
+        (Impossible, "max_new_tokens is 1, and the right answer of question 0, 'a red ball', has 3 words"),
+        (OneId, "questions 0 and 1 have the same id 'q'"),
+        (StaysInPlace, "in other places"),
+        (ForgetsTheAnswer, "makes another option right"),
+        (WrongCandidates, "has no right answer among its candidates"),
+    ):
+        assert words in refusal(check_benchmark, broken, dataset=questions())
 
 
 def test_benchmarks_that_read_answers_wrongly() -> None:
@@ -292,9 +398,58 @@ class Conceals(Pyav):
             return np.zeros((len(indices), 48, 64, 3), np.uint8)
 
 
+class SplitsPaths(Pyav):
+    def info(self, path):
+        if len(str(path).split()) > 1:
+            raise vlframe.MediaError(path, "no such file")
+        return super().info(path)
+
+
+class EvenTimes(Pyav):
+    def info(self, path):
+        return replace(super().info(path), times=None, end=None)
+
+
+class Strict(Pyav):
+    def audio(self, path, rate, start, end):
+        if end is not None and end > self.info(path).seconds:
+            raise ValueError("beyond the end")
+        return super().audio(path, rate, start, end)
+
+
+class ClosedFile(Pyav):
+    def __init__(self):
+        super().__init__()
+        self.handle = object()
+
+    def __getstate__(self):
+        return {key: value for key, value in self.__dict__.items() if key != "handle"}
+
+    def frames(self, path, indices):
+        assert self.handle
+        return super().frames(path, indices)
+
+
+class TellsTimes(Pyav):
+    """Sound: says the same in other words."""
+
+    def info(self, path):
+        found = super().info(path)
+        times = tuple(found.time(index) for index in range(found.frames))
+        return replace(found, times=times, end=times[0] + found.seconds, fps=found.fps * (1 + 1e-9))
+
+
+def test_a_reader_may_tell_times_in_either_way() -> None:
+    testing.check_reader(TellsTimes)
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
+        (SplitsPaths, "info() is refused"),
+        (EvenTimes, "of a clip in which they are shown at [0.0, 0.125, 0.25, 0.875, 1.0, 2.0, 2.125] s"),
+        (Strict, "audio() at 16000 Hz from 2.5 to 9.0 fails with ValueError: beyond the end"),
+        (ClosedFile, "frames() in a data worker, which gets the reader pickled, fails with AttributeError"),
         (Lying, "shown rotated by a quarter; pictures are upright"),
         (OneEar, "has the tone of one of them only"),
         (OneRate, "fps=8.0"),
@@ -308,3 +463,29 @@ class Conceals(Pyav):
 )
 def test_readers(broken: type, words: str) -> None:
     assert words in refusal(testing.check_reader, broken)
+
+
+class OwnFormat:
+    def info(self, path):
+        raise vlframe.MediaError(f"{path.name}: not a .raw file")
+
+
+class OwnFormatOfNothing:
+    """A reader of another format that does not say so in its error."""
+
+    def info(self, path):
+        raise KeyError(path.name)
+
+
+def test_a_reader_of_another_format_is_told_what_to_test_itself() -> None:
+    with pytest.raises(vlframe.ConfigError) as refused, listening() as steps:
+        testing.check_reader(OwnFormat)
+    assert "clips are mp4" in str(refused.value)
+    assert "silent.mp4: not a .raw file" in str(refused.value)
+    assert "test it on a file of that format" in str(refused.value)
+    assert steps.passed == ["it pickles, and refuses a file that is not there"]
+
+
+def test_a_reader_of_another_format_keeps_the_class_of_errors() -> None:
+    words = "a file that is not there raises KeyError: 'lost.mp4'; it must be a vlframe.MediaError"
+    assert words in refusal(testing.check_reader, OwnFormatOfNothing)

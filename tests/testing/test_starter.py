@@ -12,7 +12,7 @@ from helpers.sources import ROOT
 
 from vlframe.cli import main
 from vlframe.contracts.kinds import kinds
-from vlframe.testing.starter import starter_kinds
+from vlframe.testing.starter import STARTERS, starter_kinds
 
 
 @pytest.fixture
@@ -31,6 +31,13 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
 
 def test_a_package_can_be_begun_for_every_kind() -> None:
     assert starter_kinds() == list(kinds())
+
+
+def test_the_page_says_what_each_package_holds() -> None:
+    page = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
+    for kind in starter_kinds():
+        title = (STARTERS / f"{kind}.txt").read_text(encoding="utf-8").splitlines()[1]
+        assert f"| `{kind}` | {title} |" in page
 
 
 @pytest.mark.parametrize("kind", starter_kinds())

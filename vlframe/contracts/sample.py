@@ -66,12 +66,20 @@ class Sample:
             ("its category", self.category),
         ]
         for where, text in named:
+            if not isinstance(text, str):
+                raise DataError(f"sample {self.id!r}: {where} is {text!r}, a {type(text).__name__}; it must be a text")
             if half := HALF_A_PAIR.search(text):
                 raise DataError(
                     f"sample {self.id!a}: {where} is no Unicode: character {half.start() + 1} is half a surrogate "
                     f"pair ({ascii(half.group())[1:-1]}), as is left of an emoji that was cut in two; write the whole "
                     f"character or leave it out"
                 )
+
+
+def said_of(sample: Sample, message: object) -> str:
+    """Return a message with the sample's name before it, unless it already says ``sample '<id>'``."""
+    name = f"sample {sample.id!r}"
+    return str(message) if name in str(message) else f"{name}: {message}"
 
 
 class Dataset(Protocol):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.contracts.batch import MediaFile, Quarantined
 from vlframe.contracts.modalities import PLACEHOLDERS, TAGS, modality_of
-from vlframe.contracts.sample import media_tags, without_tags, written
+from vlframe.contracts.sample import media_tags, said_of, without_tags, written
 from vlframe.data import chat
 from vlframe.data.order import Draw
 from vlframe.data.text import Encoded, Slot, expand, fit
@@ -140,17 +140,14 @@ class PreparedSamples:
 
     def _tokenized(self, sample: Sample, timelines: Sequence[Timeline]) -> TokenizedSample | None:
         if self.objective is not None:
-            own = self.objective.write(sample, self.budget)
+            with naming_sample(sample):
+                own = self.objective.write(sample, self.budget)
             if own is not None:
                 return own
         if self.processor is None:
             return None
-        try:
+        with naming_sample(sample):
             return self.processor.write(sample, timelines, self.tokenizer, self.budget, training=self.answers)
-        except DataError as error:
-            if repr(sample.id) in str(error):
-                raise
-            raise DataError(f"sample {sample.id!r}: {error}") from error
 
     def _known_counts(self, sample: Sample, timelines: Sequence[Timeline]) -> list[int]:
         """Return the tokens of each medium; 1 if they are known only after decoding."""
@@ -263,7 +260,17 @@ def withhold(sample: Sample, kinds: Sequence[str]) -> Sample:
 
 
 def _naming(sample: Sample, error: MediaError) -> DataError:
-    return DataError(f"sample {sample.id!r}: {error}")
+    return DataError(said_of(sample, error))
+
+
+@contextmanager
+def naming_sample(sample: Sample) -> Iterator[None]:
+    """Name the sample in what a part finds wrong with it; the error keeps its class."""
+    try:
+        yield
+    except DataError as error:
+        error.args = (said_of(sample, error),)
+        raise
 
 
 @contextmanager
@@ -276,4 +283,4 @@ def naming(sample: Sample, media: Media, *errors: type[Exception]) -> Iterator[N
     except errors as error:
         kind = type(error) if isinstance(error, UserError) else ConfigError
         path = "" if str(media.path) in str(error) else f"{media.path}: "
-        raise kind(f"sample {sample.id!r}: {path}{error}") from error
+        raise kind(said_of(sample, f"{path}{error}")) from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlframe.contracts.sample import Media, Sample
+from vlframe.contracts.sample import Media, Sample, said_of
 from vlframe.data import text
 from vlframe.data.prepare import tokenize, with_slots
 from vlframe.datacheck.files import Taken
@@ -62,13 +62,13 @@ class Measurer:
                 raise NothingToLearn(f"sample {item.sample.id!r} has nothing to learn: no token of it is supervised")
             return self._whole(item, short, tokenized)
         except NothingToLearn as error:
-            return Length(problem="nothing_to_learn", text=str(error))
+            return Length(problem="nothing_to_learn", text=said_of(item.sample, error))
         except (DataError, MediaError) as error:
-            return Length(problem="row", text=str(error))
+            return Length(problem="row", text=said_of(item.sample, error))
         except UserError:
             raise  # the configuration is wrong, not the sample
         except Exception as error:  # raised by a template, tokenizer or processor; it would end a run
-            return Length(problem="row", text=f"sample {item.sample.id!r}: {named_line(error)}")
+            return Length(problem="row", text=said_of(item.sample, named_line(error)))
 
     def _short(self, item: Counted) -> tuple[text.Encoded, TokenizedSample | None]:
         """Tokenise with one token for each medium."""
@@ -93,7 +93,7 @@ class Measurer:
             try:
                 tokens.append(self.budget.tokens(medium.kind, found.shape, found.tiles))
             except ValueError as error:
-                raise DataError(f"sample {item.sample.id!r}: {medium.path}: {error}") from error
+                raise DataError(said_of(item.sample, f"{medium.path}: {error}")) from error
         encoded = text.expand(short, tokens)
         known: dict[str, Any] = {"total": len(encoded), "media": encoded.media_tokens, "supervised": supervised}
         return Length(**known, **self._room(encoded, item.sample.id))

@@ -167,11 +167,12 @@ def squashed_image(timeline: Timeline, source: MediaSource) -> Tensor | None:
 
 def _decoder(kind: str) -> Decoder:
     path = media_kind(kind).decoder
-    return FIRST_PARTY[kind]() if path is None else _decoder_at(path, kind)
+    return FIRST_PARTY[kind]() if path is None else decoder_at(path, kind)
 
 
 @lru_cache
-def _decoder_at(path: str, kind: str) -> Decoder:
+def decoder_at(path: str, kind: str) -> Decoder:
+    """Build the decoder of a plugin's kind of media. PluginError if the path names no class that has what one has."""
     what = f"the decoder of media of the kind {kind!r}"
     decoder: Decoder = imported(path, what)()
     if lacking := lacks(CONTRACT, decoder):

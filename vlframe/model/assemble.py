@@ -164,7 +164,7 @@ def _branch(modality: Modality, encoder: nn.Module, out_dim: int, config: RunCon
     with as_named(config, registry, **{modality.encoder: encoder}):
         in_dim = width_of(encoder)
     connector = _built(modality.connector, config, registry, in_dim=in_dim, out_dim=out_dim)
-    kind = _branch_class(modality)
+    kind = branch_class(modality)
     given: dict[str, Any] = {}
     taken = inspect.signature(kind).parameters
     if "frames" in taken:
@@ -174,7 +174,8 @@ def _branch(modality: Modality, encoder: nn.Module, out_dim: int, config: RunCon
     return kind(encoder, connector, **given)
 
 
-def _branch_class(modality: Modality) -> type[Branch]:
+def branch_class(modality: Modality) -> type[Branch]:
+    """Return the class that joins the modality's parts. PluginError if its path names no ``Branch``."""
     if modality.branch is None:
         return FIRST_PARTY[modality.name]
     found = imported(modality.branch, f"the branch of the modality {modality.name!r}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vlframe.contracts.declared import steps_of, tokens_of
-from vlframe.testing.modules import Case, awaken, check_input_gradient, check_module, noise, run
+from vlframe.testing.modules import Case, awaken, check_features, check_input_gradient, check_module, noise, run
 from vlframe.testing.subject import Subject
 
 WIDTHS = ((24, 32), (40, 16))
@@ -76,7 +76,7 @@ def _features(subject: Subject, front: Any, seconds: float) -> Tensor:
 
 def _features_of(subject: Subject, front: Any, waveform_L: Tensor, what: str) -> Tensor:
     before_L = waveform_L.clone()
-    with subject.doing(f"audio.features of {what}"), subject.watching(f"audio.features of {what}"):
+    with subject.doing(f"audio.features of {what}"):
         features_FM, again_FM = front.features(waveform_L), front.features(waveform_L)
     if not torch.equal(waveform_L, before_L):
         subject.fail(f"audio.features of {what} writes into the waveform; work on a copy")
@@ -112,6 +112,7 @@ def check_audio_connector(
         check_module(subject, planned, neighbours, cases, unused)
         awaken(built)
         check_input_gradient(subject, built, cases[0])
+        check_features(subject, built, cases)
 
 
 def _count(subject: Subject, declared: Callable[[Any, int], int], part: Any, length: int) -> int:

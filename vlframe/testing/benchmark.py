@@ -51,7 +51,7 @@ def check_benchmark(
     if list(questions[:samples]) != list(second.samples[:samples]):
         subject.fail("asks other questions, or in another order, when it is built again; runs could not be compared")
     judge = _CheckedJudge(subject, benchmark)
-    right_somewhere = set()
+    _check_ids(subject, questions)
     for index, sample in enumerate(questions[:samples]):
         where = f"question {index}"
         check_sample(subject, sample, where, files=files)
@@ -60,15 +60,28 @@ def check_benchmark(
         if not sample.answers:
             subject.fail(f"{where} ({sample.id}) has no answer, so nothing can be right")
         worst_of_right = _check_right(judge, sample, where)
-        right_somewhere |= _right_nonsense(judge, sample, worst_of_right)
+        if nonsense := _right_nonsense(judge, sample, worst_of_right):
+            subject.fail(f"counts {', '.join(map(repr, sorted(nonsense)))} as a right answer")
         _check_blanks(judge, sample, where)
         _check_options(judge, sample, where)
         _check_within_words(judge, sample, where)
+        _check_sentence(judge, sample, where)
         _check_candidates(judge, sample, where)
-    if right_somewhere:
-        subject.fail(f"counts {', '.join(map(repr, sorted(right_somewhere)))} as a right answer")
+        _check_rotated(judge, sample, where)
+    if list(questions[:samples]) != list(second.samples[:samples]):
+        subject.fail("changes its questions while answers are judged")
     subject.passed("questions: whole, answerable, the same when it is built again")
     subject.passed("right answers are right, also between blanks; nonsense and answers within other words are not")
+    subject.passed("a judgement is the same whenever it is asked for; candidates and rotated options are judged alike")
+
+
+def _check_ids(subject: Subject, questions: Sequence[Sample]) -> None:
+    """Check that no two questions share an id, under which their answers are kept."""
+    seen: dict[str, int] = {}
+    for index, sample in enumerate(questions):
+        first = seen.setdefault(getattr(sample, "id", str(index)), index)
+        if first != index:
+            subject.fail(f"questions {first} and {index} have the same id {sample.id!r}")
 
 
 class _CheckedJudge:
@@ -92,11 +105,11 @@ class _CheckedJudge:
         return self.primary.of_sums is not None
 
     def __call__(self, text: str, sample: Sample) -> Judgement:
-        try:
-            with self.subject.doing(f"judging {text[:40]!r} for question {sample.id!r}"):
-                return self.judge(text, sample)
-        except PluginError as error:
-            raise ContractError(str(error)) from error
+        with self.subject.doing(f"judging {text[:40]!r} for question {sample.id!r}"):
+            judgement, again = self.judge(text, sample), self.judge(text, sample)
+        if judgement != again:
+            self.subject.fail(f"judges {text[:40]!r} for question {sample.id!r} otherwise when it is asked again")
+        return judgement
 
     def worth(self, text: str, sample: Sample) -> float | None:
         """Return the primary metric, more is better; None if it does not apply, or the text cannot be parsed."""
@@ -117,6 +130,11 @@ def _check_right(judge: _CheckedJudge, sample: Sample, where: str) -> float:
         if worth is None or (judge.primary.value is bool and worth != (not judge.primary.less_is_better)):
             judge.subject.fail(f"does not take the right answer of {where}, {answer!r}, as right")
         worths.append(worth)
+        if len(answer.split()) > judge.benchmark.max_new_tokens:
+            judge.subject.fail(
+                f"max_new_tokens is {judge.benchmark.max_new_tokens}, and the right answer of {where}, {answer!r}, has "
+                f"{len(answer.split())} words: it could never be written"
+            )
     return min(worths)
 
 
@@ -133,15 +151,33 @@ def _check_blanks(judge: _CheckedJudge, sample: Sample, where: str) -> None:
             judge.subject.fail(f"does not take the right answer of {where} with blanks around it, {padded!r}")
 
 
+def _check_sentence(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that a right answer in words is right with a capital letter and a full stop, as models write it."""
+    for answer in sample.answers if _judges_texts(judge) else ():
+        if len(answer) < 2 or not answer.replace(" ", "").isalpha():  # letters of options, numbers, formulas, code
+            continue
+        sentence = f"{answer[0].upper()}{answer[1:]}."
+        if judge.worth(answer, sample) != judge.worth(sentence, sample):
+            judge.subject.fail(f"does not take the right answer of {where} written as a sentence, {sentence!r}")
+
+
 def _check_within_words(judge: _CheckedJudge, sample: Sample, where: str) -> None:
     """Check that a right answer is not found inside another word, as "red" in "bored"."""
     if not _judges_texts(judge):
         return
     right = max(worth for answer in sample.answers if (worth := judge.worth(answer, sample)) is not None)
     for answer in sample.answers:
-        word = f"qz{answer.strip()}qz"
-        if judge.worth(word, sample) == right:
-            judge.subject.fail(f"takes {word!r} as right in {where}, where {answer!r} is; it must look at whole words")
+        for word in _parts_of_words(answer.strip()):
+            if judge.worth(word, sample) == right and word not in sample.answers:
+                judge.subject.fail(
+                    f"takes {word!r} as right in {where}, where {answer!r} is; it must look at whole words"
+                )
+
+
+def _parts_of_words(answer: str) -> list[str]:
+    """Return an answer inside another word, and half of it, if it is a word of some length."""
+    half = [answer[: len(answer) // 2]] if len(answer) > 2 and answer.isalpha() else []
+    return [f"qz{answer}qz", f"{answer}qz", f"qz{answer}", *half]
 
 
 def _right_nonsense(judge: _CheckedJudge, sample: Sample, right: float) -> set[str]:
@@ -181,3 +217,30 @@ def _check_candidates(judge: _CheckedJudge, sample: Sample, where: str) -> None:
     unread = [text for text in candidates if not isinstance(text, str) or judge(text, sample).parsed is None]
     if unread:
         judge.subject.fail(f"does not read its own candidate {unread[0]!r} of {where} as an answer")
+    if twice := [text for text in candidates if candidates.count(text) > 1]:
+        judge.subject.fail(f"has the candidate {twice[0]!r} of {where} twice")
+    if _judges_texts(judge) and not _right_among(judge, candidates, sample):
+        judge.subject.fail(f"has no right answer among its candidates of {where}: {candidates}")
+
+
+def _right_among(judge: _CheckedJudge, texts: Sequence[str], sample: Sample) -> set[str]:
+    """Return the texts that are right."""
+    best = 0.0 if judge.primary.less_is_better else 1.0
+    return {text for text in texts if judge.worth(text, sample) == best}
+
+
+def _check_rotated(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that a question with its options in other places has the same options, and the same ones are right."""
+    if not hasattr(judge.benchmark, "rotated"):
+        return
+    with judge.subject.doing(f"rotated() of {where}"):
+        turned = judge.benchmark.rotated(sample)
+    if turned is None:
+        return
+    check_sample(judge.subject, turned, f"rotated() of {where}", files=False)
+    old, new = list(sample.options), list(turned.options)
+    if old == new or sorted(old) != sorted(new):
+        judge.subject.fail(f"rotated() of {where} has the options {new}; they must be {old} in other places")
+    _check_right(judge, turned, f"rotated() of {where}")
+    if _judges_texts(judge) and _right_among(judge, old, sample) != _right_among(judge, new, turned):
+        judge.subject.fail(f"rotated() of {where} makes another option right; its answer must move with the options")

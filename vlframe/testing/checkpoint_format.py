@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vlframe.contracts.checkpoint_format import MAIN_SOURCE, ExportRequest, ImportedCheckpoint
 from vlframe.errors import UserError, named_line
 from vlframe.testing.subject import Subject
+
+STRANGE = {
+    "empty": "an empty folder, in which there is no checkpoint,",
+    "broken": "a folder with half a config.json",
+    "foreign": "a folder with config.json and model.safetensors of another project",
+    "words.txt": "a text file",
+    "absent": "a folder that is not there",
+}
 
 
 def check_checkpoint_format(
@@ -61,15 +70,18 @@ def _check_recognises(subject: Subject, fmt: Any) -> None:
         (folder / "empty").mkdir()
         (folder / "broken").mkdir()
         (folder / "broken" / "config.json").write_text("{", encoding="utf-8")
+        (folder / "foreign").mkdir()
+        (folder / "foreign" / "config.json").write_text('{"architecture": "of_somebody_else"}', encoding="utf-8")
+        save_file({"of.somebody.else": torch.zeros(1)}, folder / "foreign" / "model.safetensors")
         (folder / "words.txt").write_text("no checkpoint\n", encoding="utf-8")
-        for strange in ("empty", "broken", "words.txt", "absent"):
+        for strange, words in STRANGE.items():
             try:
-                with subject.doing(f"recognises() of {strange}, which is no checkpoint"):
+                with subject.doing(f"recognises() of {words}", refusals=True):
                     answer = fmt.recognises(folder / strange)
             except UserError:  # a file that cannot be read is named
                 continue
             if answer:
-                subject.fail(f"recognises() takes {strange}, in which there is no checkpoint, for one of its own")
+                subject.fail(f"recognises() takes {words} for one of its own")
         try:
             fmt.read({MAIN_SOURCE: folder / "empty"})
         except (UserError, OSError):
@@ -96,7 +108,9 @@ def _check_written(subject: Subject, fmt: Any, request: ExportRequest) -> None:
         folder = Path(name) / "checkpoint"
         with subject.doing("write()"):
             fmt.write(folder, request)
-        if not fmt.recognises(folder):
+        with subject.doing("recognises() of what write() has written"):
+            known = fmt.recognises(folder)
+        if not known:
             subject.fail("recognises() does not know what write() has written")
         with subject.doing("read() of what write() has written"):
             found = fmt.read({MAIN_SOURCE: folder})
@@ -109,4 +123,6 @@ def _check_written(subject: Subject, fmt: Any, request: ExportRequest) -> None:
 
 def _unlike(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> set[str]:
     both = wanted.keys() & found.keys()
-    return (wanted.keys() ^ found.keys()) | {key for key in both if not torch.equal(wanted[key], found[key])}
+    return (wanted.keys() ^ found.keys()) | {
+        key for key in both if wanted[key].dtype != found[key].dtype or not torch.equal(wanted[key], found[key])
+    }

@@ -17,7 +17,7 @@ def check_dataset(
     component: str | type,
     params: Mapping[str, Any] | None = None,
     *,
-    samples: int = 50,
+    samples: int = 1000,
     files: bool = True,
     plugins: Sequence[str] = (),
 ) -> None:
@@ -30,7 +30,7 @@ def check_dataset(
         length = len(dataset)
     if length < 1:
         subject.fail("is empty")
-    subject.pickles(dataset, "the data set")
+    arrived = subject.pickles(dataset, "the data set")
     if (other := len(second)) != length:
         subject.fail(f"has {length} samples, and {other} when it is built again; a resumed run would read others")
     looked_at = _looked_at(length, samples)
@@ -38,16 +38,22 @@ def check_dataset(
     for index in looked_at:
         with subject.doing(f"sample {index}"):
             sample, again, anew = dataset[index], dataset[index], second[index]
+        with subject.doing(f"sample {index} in a data worker, which gets the data set pickled,"):
+            far = arrived[index]
         check_sample(subject, sample, f"sample {index}", files=files)
         if sample != again:
             subject.fail(f"sample {index} differs from one look to the next; chance belongs to the run, by its seed")
         if sample != anew:
             subject.fail(f"sample {index} differs when the data set is built again; a resumed run would read others")
+        if sample != far:
+            subject.fail(f"sample {index} differs in a data worker, which gets the data set pickled (__getstate__?)")
         if sample.id in seen:
             subject.fail(f"samples {seen[sample.id]} and {index} have the same id {sample.id!r}")
         seen[sample.id] = index
         if not sample.answers and not any(turn.role == "assistant" for turn in sample.turns):
             subject.fail(f"sample {index} has neither an assistant's turn nor an answer: nothing to learn or score")
+        if any(turn.role == "assistant" and not turn.text.strip() for turn in sample.turns):
+            subject.fail(f"sample {index} has an assistant's turn without text: nothing to learn")
     subject.passed("samples: their ids, turns, tags, media and answers")
     subject.passed("samples are the same at every look, and when the data set is built again")
     _check_random_access(subject, dataset, looked_at)
@@ -74,7 +80,7 @@ def _looked_at(length: int, samples: int) -> list[int]:
 def _check_random_access(subject: Subject, dataset: Any, looked_at: Sequence[int]) -> None:
     """Check that a sample does not depend on those asked for before it: runs shuffle."""
     forwards = [dataset[index] for index in looked_at]
-    with subject.doing("reading samples from the last to the first"), subject.watching("reading samples"):
+    with subject.doing("reading samples from the last to the first"):
         backwards = [dataset[index] for index in reversed(looked_at)]
     for index, one, other in zip(looked_at, forwards, reversed(backwards), strict=True):
         if one != other:

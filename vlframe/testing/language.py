@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vlframe.contracts.language_model import SequenceLayout, padded_layout
+from vlframe.errors import UserError, some_of
 from vlframe.testing.ending import check_ending
 from vlframe.testing.modules import TOLERANCE, Case, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
 LENGTH = 9  # S of the prompts
 NEW_TOKENS = 6
+LIKELIEST = 1e-3  # by which the logit of a token may be below the highest: rounding of a cache
 LONGEST = 4096  # context of which a whole sequence is tried
 
 
@@ -45,14 +47,15 @@ def check_llm(
     _check_template(subject, built)
     subject.passed("tokenizer, chat template, embed and logits fit each other")
     _check_loss(subject, built, embeds_BSE)
-    subject.passed("the loss is the sum of its own cross-entropies")
+    subject.passed("the loss is the sum of its own cross-entropies, and teaches")
     _check_order(subject, built, embeds_BSE)
     subject.passed("a token sees what comes before it, and nothing after")
     _check_padding(subject, built, embeds_BSE)
+    _check_packed(subject, built, embeds_BSE)
     _check_context(subject, built)
     _check_generate(subject, built, embeds_BSE)
     _check_mode(subject, built, embeds_BSE)
-    subject.passed("generate: the same in a batch as alone, and the model is left in its mode")
+    subject.passed("generate: its own likeliest tokens, the same in a batch as alone, and the model is left as it was")
     check_ending(subject, LENGTH)
 
 
@@ -109,14 +112,18 @@ def _check_vocabulary(subject: Subject, llm: Any) -> None:
 
 
 def _check_template(subject: Subject, llm: Any) -> None:
-    """Check that a system turn is written, or refused, and never dropped."""
-    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which way?"}]
-    try:
-        text = llm.tokenizer.apply_chat_template(turns, tokenize=False)
-    except Exception:  # a template refuses what it has no place for, and vlframe says so to the user
-        return
-    if "Be brief." not in text:
-        subject.fail("the chat template of its tokenizer drops a system turn; it must write it, or refuse it")
+    """Check that every turn is written, or refused, and never dropped."""
+    asked = {"role": "user", "content": "Which way?"}
+    for role, said, turns in (
+        ("a system turn", "Be brief.", [{"role": "system", "content": "Be brief."}, asked]),
+        ("the assistant's turn", "To the left.", [asked, {"role": "assistant", "content": "To the left."}]),
+    ):
+        try:
+            text = llm.tokenizer.apply_chat_template(turns, tokenize=False)
+        except Exception:  # a template refuses what it has no place for, and vlframe says so to the user
+            continue
+        if said not in text:
+            subject.fail(f"the chat template of its tokenizer drops {role}; it must write it, or refuse it")
 
 
 def _check_context(subject: Subject, llm: Any) -> None:
@@ -134,14 +141,16 @@ def _check_context(subject: Subject, llm: Any) -> None:
 
 
 def _check_mode(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
-    """Check that answers in the midst of training leave the model in train mode."""
-    llm.train()
+    """Check that answers in the midst of training leave the model in train mode, and trainable."""
+    llm.train().requires_grad_(True)
     before = {name: part.training for name, part in llm.named_modules()}
     mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
-    with torch.random.fork_rng(devices=[]), subject.watching("generate()"), subject.doing("generate() in train mode"):
+    with torch.random.fork_rng(devices=[]), subject.doing("generate() in train mode"):
         llm.generate(embeds_BSE, mask_BS, max_new_tokens=2)
     if changed := [name or "itself" for name, part in llm.named_modules() if part.training != before[name]]:
         subject.fail(f"generate leaves {changed[0]} in another mode than it was; training would go on without dropout")
+    if frozen := [name for name, parameter in llm.named_parameters() if not parameter.requires_grad]:
+        subject.fail(f"generate freezes {some_of(frozen)}; training would go on without them")
     llm.eval()
 
 
@@ -158,6 +167,16 @@ def _check_loss(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
             f"loss gives {float(loss.total):.6g} for {loss.tokens} tokens; the sum of the cross-entropies of its own "
             f"logits is {float(expected):.6g} for {len(targets_L)}"
         )
+    hidden_BSE.requires_grad_(True)
+    with subject.doing("loss() and its gradient"):
+        llm.loss(hidden_BSE, taught_L, targets_L).total.backward()
+    if hidden_BSE.grad is None or not hidden_BSE.grad.any():
+        subject.fail("no gradient of loss reaches the hidden states, so nothing could be trained")
+    with subject.doing("loss() of a batch in which nothing is supervised"):
+        empty = llm.loss(hidden_BSE, taught_L[:0], targets_L[:0])
+    if empty.tokens or float(empty.total.detach()):
+        subject.fail(f"loss of nothing is {float(empty.total.detach())} over {empty.tokens} tokens; both must be 0")
+    llm.zero_grad()
 
 
 def _hidden(subject: Subject, llm: Any, embeds_BSE: Tensor, mask_BS: Tensor) -> Tensor:
@@ -190,8 +209,30 @@ def _check_padding(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
             subject.fail(f"padding on the {side} changes the hidden states of the tokens (mask or positions ignore it)")
 
 
+def _check_packed(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    """Check two conversations in one row, each with positions from 0: a token sees its own conversation only."""
+    rows, length = embeds_BSE.shape[:2]
+    mask_BS = torch.ones(1, rows * length, dtype=torch.bool)
+    positions_BS = torch.arange(length).repeat(rows)[None]
+    segments_BS = torch.arange(rows).repeat_interleave(length)[None]
+    layout = SequenceLayout(mask_BS, positions_BS, segments_BS)
+    plain = _hidden(subject, llm, embeds_BSE, mask_BS.view(rows, length))
+    try:
+        with torch.no_grad(), subject.doing("forward of packed rows", refusals=True):
+            packed = llm.eval()(embeds_BSE.flatten(0, 1)[None], layout)
+    except UserError as error:
+        subject.left_out(f"several conversations in one row: it refuses them ({error})")
+        return
+    if not torch.allclose(packed.view_as(plain), plain, atol=TOLERANCE):
+        subject.fail(
+            "a conversation that shares a row with another (layout.segments_BS) has other hidden states than alone; "
+            "a token sees its own segment only, from position 0, or such rows are refused with a vlframe.ConfigError"
+        )
+
+
 def _check_generate(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
-    """Check that a batch with left padding generates the same as each row by itself."""
+    """Check that a batch with left padding generates the same as each row by itself: what is likeliest."""
+    _check_greedy(subject, llm, embeds_BSE)
     short = LENGTH - 4
     mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
     mask_BS[1, :-short] = False
@@ -210,3 +251,35 @@ def _check_generate(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
         rest = [*batch_BG[row, common:].tolist(), *ids_G[common:].tolist()]
         if not torch.equal(batch_BG[row, :common], ids_G[:common]) or len(set(rest)) > 1:
             subject.fail(f"generate gives row {row} other tokens in a batch with left padding than alone")
+
+
+def _check_greedy(subject: Subject, llm: Any, embeds_BSE: Tensor) -> None:
+    """Check that ``generate`` without settings gives, token by token, the likeliest of its own logits."""
+    mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool)
+    with subject.doing("generate()"):
+        ids_BG, again_BG = (llm.generate(embeds_BSE, mask_BS, max_new_tokens=NEW_TOKENS) for _ in range(2))
+    if ids_BG.shape != again_BG.shape or not torch.equal(ids_BG, again_BG):
+        subject.fail("generate differs from call to call; it is greedy by default, and keeps nothing of a call before")
+    ends = {*llm.tokenizer.all_special_ids}
+    for row, answer in enumerate(ids_BG.tolist()):
+        written = next((place + 1 for place, token in enumerate(answer) if token in ends), len(answer))
+        if written == len(answer) < NEW_TOKENS and answer[-1:] and answer[-1] not in ends:
+            subject.fail(f"generate gives {len(answer)} tokens of {NEW_TOKENS} without an end")
+        _check_likeliest(subject, llm, embeds_BSE[row : row + 1], answer[:written])
+
+
+def _check_likeliest(subject: Subject, llm: Any, embeds_1SE: Tensor, answer: list[int]) -> None:
+    """Check each token of an answer against the logits of ``forward``."""
+    length = embeds_1SE.shape[1]
+    with torch.no_grad(), subject.doing("forward() of an answer of its own"):
+        whole_1SE = torch.cat([embeds_1SE, llm.eval().embed(torch.tensor([answer]))], dim=1)
+        mask_1S = torch.ones(whole_1SE.shape[:2], dtype=torch.bool)
+        logits_GV = llm.logits(llm(whole_1SE, padded_layout(mask_1S)))[0, length - 1 : -1]
+    for place, (token, logits_V) in enumerate(zip(answer, logits_GV, strict=True)):
+        short_by = float(logits_V.max() - logits_V[token])
+        if short_by > LIKELIEST:
+            subject.fail(
+                f"generate writes {token} as token number {place}, where forward and logits hold "
+                f"{int(logits_V.argmax())} for likelier (by {short_by:.2g}); without settings it is greedy, and reads "
+                "the whole prompt"
+            )

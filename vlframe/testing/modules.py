@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vlframe.errors import WeightsError, some_of
+from vlframe.model.selection import blocks_of
 from vlframe.testing.subject import Subject
 from vlframe.testing.surroundings import random_states
 from vlframe.weights.parts import distinct_tensors
@@ -61,6 +62,7 @@ def check_module(
     _check_training(subject, module, cases)
     _check_gradients(subject, module, cases, unused)
     subject.passed("it trains: gradients reach every parameter")
+    _check_offers(subject, module, cases[0])
     _check_precision(subject, module, cases[0])
     subject.passed("it runs in bf16, with trained and with frozen weights")
     _check_weights(subject, module, replace(subject, seed=1).build(**neighbours), cases)
@@ -68,13 +70,14 @@ def check_module(
 
 
 def awaken(module: nn.Module) -> None:
-    """Add noise to parameters whose values are all equal, as those of a map that starts at zero: it would hide what
-    stands before it. Norms, which start at one, hardly change.
+    """Add noise to parameters whose values are all equal, as those of a map or of a gate that start at zero: it would
+    hide what stands before it. Norms, which start at one, hardly change.
     """
     with torch.no_grad():
         for number, parameter in enumerate(module.parameters()):
-            constant = parameter.numel() > 1 and parameter.is_floating_point() and parameter.device.type != "meta"
-            if constant and parameter.min() == parameter.max():
+            if not parameter.is_floating_point() or parameter.device.type == "meta" or not parameter.numel():
+                continue
+            if parameter.min() == parameter.max() and (parameter.numel() > 1 or not parameter.any()):
                 generator = torch.Generator().manual_seed(number)
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
 
@@ -103,7 +106,7 @@ def check_forward(subject: Subject, module: nn.Module, case: Case) -> Tensor:
     module.eval()
     before = [item.clone() for item in case.inputs]
     state = {name: item.clone() for name, item in module.state_dict().items()}
-    with torch.no_grad(), subject.watching(f"forward of {case.what}"), _untouched_rng(subject, case.what):
+    with torch.no_grad(), _untouched_rng(subject, case.what):
         output = run(subject, module, case)
         _check_untouched(subject, module, case, before, state)  # first: what follows would look like chance
         again = run(subject, module, case)
@@ -160,6 +163,7 @@ def _check_rows(subject: Subject, module: nn.Module, case: Case, output: Tensor)
     last = len(output) - 1
     others: list[tuple[tuple[int, ...], str]] = [((index,), f"row {index} alone") for index in range(len(output))]
     others += [(tuple(range(last, -1, -1)), "its rows in another order"), ((0, last, last), "three rows")]
+    others += [((last, 0, last, 0, 0, last, last), "seven rows")]
     for rows, words in others:
         inputs = tuple(item[list(rows)] for item in case.inputs)
         with torch.no_grad():
@@ -190,12 +194,30 @@ def _check_training(subject: Subject, module: nn.Module, cases: Sequence[Case]) 
     module = copied(subject, module).train()
     for case in cases:
         before = [item.clone() for item in case.inputs]
-        with torch.random.fork_rng(devices=[]), subject.watching(f"forward of {case.what} in train mode"):
-            shape = tuple(run(subject, module, case).shape)
+        with torch.random.fork_rng(devices=[]):
+            shape = tuple(run(subject, module, replace(case, what=f"{case.what} in train mode")).shape)
         if not all(torch.equal(*pair) for pair in zip(before, case.inputs, strict=True)):
             subject.fail(f"forward of {case.what} writes into its input in train mode; work on a copy")
         if shape != case.shape:
             subject.fail(f"forward of {case.what} gives shape {shape} in train mode and promises {case.shape}")
+        _check_training_rows(subject, module, case)
+
+
+def _check_training_rows(subject: Subject, module: nn.Module, case: Case) -> None:
+    """Check that a row can be trained alone, and that others have no part in it, with equal dropout. Batch norms, which
+    mix rows by design, are left out.
+    """
+    one = replace(case, what=f"{case.what} one row in train mode", inputs=tuple(item[:1] for item in case.inputs))
+    changed = (torch.cat([case.inputs[0][:1], 2 - case.inputs[0][1:]]), *case.inputs[1:])
+    outputs = []
+    for trial in (one, case, replace(case, inputs=changed)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            outputs.append(run(subject, module, trial)[0].detach())
+    _, plain, beside_another = outputs
+    mixing = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+    if not mixing and not torch.allclose(plain, beside_another, atol=TOLERANCE * max(1.0, float(plain.abs().max()))):
+        subject.fail(f"row 0 of {case.what} depends on the other rows of its batch in train mode")
 
 
 def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case], unused: Sequence[str]) -> None:
@@ -211,6 +233,7 @@ def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case],
     undeclared = [name for name in lost if not _declared(name, unused)]
     if undeclared:
         subject.fail(f"no gradient reaches {some_of(undeclared)}; drop what is not used, or name it in unused=")
+    _check_dead(subject, module, unused)
     vain = [name for name in unused if not any(_declared(key, [name]) for key in lost)]
     if vain:
         subject.fail(f"unused={vain} names parameters that are used, or not there")
@@ -219,8 +242,81 @@ def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case],
     module.zero_grad()
 
 
+def _check_dead(subject: Subject, module: nn.Module, unused: Sequence[str]) -> None:
+    """Check that no direct member learns nothing at all. A layer deep inside may: the last one of a decoder may compute
+    text that nobody reads.
+    """
+    learns: dict[str, bool] = {}
+    for name, parameter in module.named_parameters():
+        member = name.partition(".")[0]
+        if parameter.grad is not None and not _declared(name, unused):
+            learns[member] = learns.get(member, False) or bool(parameter.grad.any())
+    if dead := [member for member, any_learns in learns.items() if not any_learns]:
+        subject.fail(
+            f"the gradient of {some_of(dead)} is 0 everywhere, so nothing is learned (round(), sign(), or a factor of "
+            "0 on the way?)"
+        )
+
+
 def _declared(name: str, unused: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in unused)
+
+
+def _check_offers(subject: Subject, module: nn.Module, case: Case) -> None:
+    """Check what a part may offer to training: its blocks, recomputation, and the layers that adapters go to."""
+    own = [part for part in module.modules() if part is not module]
+    if hasattr(module, "blocks"):
+        with subject.doing("blocks()"):
+            blocks = blocks_of(module)
+        if not blocks or not all(any(block is part for part in own) for block in blocks):
+            subject.fail(
+                "blocks() gives modules that are no parts of it; it must give its layers, from input to output"
+            )
+    if targets := getattr(module, "lora_targets", ()):
+        names = ["." + name for name, _ in module.named_modules()]
+        if strange := [target for target in targets if not any(name.endswith("." + target) for name in names)]:
+            subject.fail(f"lora_targets names {some_of(strange)}, which it has no layers of")
+    if not hasattr(module, "enable_gradient_checkpointing"):
+        return
+    part: Any = copied(subject, module).train()
+    with subject.doing("enable_gradient_checkpointing()"):
+        part.enable_gradient_checkpointing()
+    with torch.random.fork_rng(devices=[]):
+        output = run(subject, part, replace(case, what=f"{case.what} with recomputed activations"))
+    backward(subject, f"{case.what} with recomputed activations", (output * noise(*output.shape)).sum())
+
+
+def check_features(subject: Subject, module: nn.Module, cases: Sequence[Case]) -> None:
+    """Check what a connector makes of features that another part computes, and of what it asks for besides."""
+    for case in cases:
+        with torch.no_grad():
+            output = run(subject, module.eval(), case)
+        _check_strided(subject, module, case, output)
+        _check_read(subject, module, case, output)
+    subject.passed("features may lie in memory in any order, and all that is asked for besides is read")
+
+
+def _check_strided(subject: Subject, module: nn.Module, case: Case, output: Tensor) -> None:
+    """Check an input whose axes lie in memory in another order, as what another part has transposed."""
+    inputs = tuple(item if item.ndim < 3 else item.mT.contiguous().mT for item in case.inputs)
+    with torch.no_grad():
+        found = run(subject, module, replace(case, what=f"{case.what} transposed in memory (.view()?),", inputs=inputs))
+    if not torch.allclose(found, output, atol=TOLERANCE * max(1.0, float(output.abs().max()))):
+        subject.fail(f"forward of {case.what} gives other numbers where its input is transposed in memory")
+
+
+def _check_read(subject: Subject, module: nn.Module, case: Case, output: Tensor) -> None:
+    """Check that what a part asks for besides its features (a question, seconds) changes what it gives."""
+    for number in range(1, len(case.inputs)):
+        changed = case.inputs[number].flip(0)
+        if torch.equal(changed, case.inputs[number]):
+            continue
+        inputs = (*case.inputs[:number], changed, *case.inputs[number + 1 :])
+        with torch.no_grad():
+            found = run(subject, module, replace(case, inputs=inputs))
+        if torch.equal(found, output):
+            asked = ", ".join(case.keywords) or "the instruction"
+            subject.fail(f"forward of {case.what} gives the same whatever {asked} is; drop what is asked for in vain")
 
 
 def check_input_gradient(subject: Subject, module: nn.Module, case: Case) -> None:
@@ -256,6 +352,7 @@ def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, cases:
         for parameter in module.parameters():
             parameter.add_(0.01)  # different from anything that building could produce
         wanted = [run(subject, module.eval(), case) for case in cases]
+        run(subject, other.eval(), cases[0])  # what it computes once, and keeps, is of the weights before
     tensors = distinct_tensors(module)
     with tempfile.TemporaryDirectory() as folder, subject.doing("its checkpoint"):
         file = Path(folder) / "part.safetensors"
@@ -267,4 +364,7 @@ def _check_weights(subject: Subject, module: nn.Module, other: nn.Module, cases:
     with torch.no_grad():
         found = [run(subject, other.eval(), case) for case in cases]
     if not all(torch.allclose(*pair, atol=TOLERANCE) for pair in zip(found, wanted, strict=True)):
-        subject.fail("gives other numbers after saving and loading: something it computes with is not in state_dict()")
+        subject.fail(
+            "gives other numbers after saving and loading: something it computes with is not in state_dict(), or was "
+            "computed from the weights before and kept"
+        )

@@ -46,7 +46,7 @@ def check_objective(
     if isinstance(objective, torch.nn.Module) and list(objective.parameters()):
         subject.fail("has parameters of its own, which no checkpoint would hold; they belong to a part")
     registry = open_registry(plugins)
-    with subject.doing("composing run="):
+    with subject.doing("composing run=", refusals=True, chance=True):
         pipeline = build_pipeline(compose("train", ["trainer.accelerator=cpu", *run], registry), registry)
     try:
         check_objectives({}, pipeline.model, pipeline.config, registry)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from vlframe.config.asking import keys_of_every
 from vlframe.contracts.kinds import kinds
-from vlframe.errors import UserError
+from vlframe.contracts.modalities import MODALITIES, Modality
+from vlframe.errors import UserError, named_line
 from vlframe.registry.discovery import Plugin
 from vlframe.registry.hooks import API
 from vlframe.registry.registry import Registry, Row
@@ -80,6 +81,10 @@ def check_plugin(distribution: str) -> None:
         if row.plugin in plugins:
             _check_row(row)
     note_passed("every row has a summary, typed parameters with one default, and a class that takes them")
+    if modalities := [MODALITIES[name] for plugin in plugins for name in plugin.modalities]:
+        for modality in modalities:
+            _check_modality(modality, registry)
+        note_passed("every modality has a branch, decoders, and components of both its kinds")
     for plugin in plugins:
         _check_conf(plugin, registry)
     note_passed("every preset and experiment composes")
@@ -137,6 +142,38 @@ def _check_row(row: Row) -> None:
         return
     if getattr(row.schema(), "source", None) not in (None, "???"):
         raise ContractError(f"{label} has a default source; weights are random by default, and presets name sources")
+
+
+def _check_modality(modality: Modality, registry: Registry) -> None:
+    """Check what a run would import of a modality only when it has a model, or a file, of its kind."""
+    from vlframe.media.loader import decoder_at
+    from vlframe.model.assemble import branch_class
+    from vlframe.model.branch import Branch
+
+    label = f"modality {modality.name!r}"
+    try:
+        branch = branch_class(modality)
+        for kind in modality.media:
+            assert kind.decoder is not None, "the table takes none of a plugin without a decoder"
+            decoder_at(kind.decoder, kind.name)
+    except UserError as error:
+        raise ContractError(f"{label}: {error}") from error
+    except Exception as error:  # of the decoder's own code
+        raise ContractError(
+            f"{label}: a decoder is built without parameters; that fails with {named_line(error)}"
+        ) from error
+    if lacking := [
+        name for name in ("front_end", "tokens") if getattr(branch, name, None) is getattr(Branch, name, None)
+    ]:
+        raise ContractError(
+            f"{label}: its branch {modality.branch} has no {' and no '.join(lacking)} of its own; it needs a property "
+            "front_end and a method tokens(kind, shape, tiles)"
+        )
+    if lacking := [name for name in (modality.encoder, modality.connector) if not registry.names(name)]:
+        raise ContractError(
+            f"{label}: there is no component of the kind {' and none of the kind '.join(lacking)}, so that no "
+            "model can have it; add one to vlframe_components"
+        )
 
 
 def _check_signature(label: str, signature: inspect.Signature, given: set[str], offered: tuple[str, ...]) -> None:

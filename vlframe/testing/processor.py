@@ -38,7 +38,7 @@ def check_processor(
     processor = subject.build()
     subject.pickles(processor, "it")
     registry = open_registry(plugins)
-    with subject.doing("composing run="):
+    with subject.doing("composing run=", refusals=True, chance=True):
         pipeline = build_pipeline(compose("train", ["trainer.accelerator=cpu", *run], registry), registry)
     pipeline = replace(pipeline, processor=processor, _loaders={})
     with tempfile.TemporaryDirectory() as folder:
@@ -57,10 +57,12 @@ def _check_written(subject: Subject, pipeline: Pipeline, sample: Sample, *, trai
     with subject.doing(f"timeline() of {sample.id!r}"):
         timelines = [loader.timeline(item) for item in sample.media]
     for item in sample.media:
-        if not isinstance(pipeline.processor.repeatable(item), bool):  # type: ignore[union-attr]
+        with subject.doing(f"repeatable() of {sample.id!r}"):
+            repeatable = pipeline.processor.repeatable(item)  # type: ignore[union-attr]
+        if not isinstance(repeatable, bool):
             subject.fail("repeatable() gives no True or False: whether reading a file again gives the same")
     tokenizer = pipeline.model.llm.tokenizer
-    with subject.watching(what), subject.doing(what):
+    with subject.doing(what):
         written, again = (
             pipeline.processor.write(sample, timelines, tokenizer, pipeline.budget, training=training)  # type: ignore[union-attr]
             for _ in range(2)
@@ -83,8 +85,28 @@ def _check_written(subject: Subject, pipeline: Pipeline, sample: Sample, *, trai
         subject.fail(f"{what} supervises a placeholder; a medium is no word that could be learned")
     if training and not taught:
         subject.fail(f"{what} supervises nothing; the answer is what is learned")
+    _check_words(subject, tokenizer, what, sample, written, taught if training else None)
     if not training and sample.turns[-1].text in tokenizer.decode([number for number in written.ids if number >= 0]):
         subject.fail(f"{what} writes the answer, which is asked for")
+
+
+def _check_words(
+    subject: Subject, tokenizer: Any, what: str, sample: Sample, written: TokenizedSample, taught: list[int] | None
+) -> None:
+    """Check that the question is there, and that an answer is taught, with its end, and nothing of the question."""
+    *_, asked, reply = (turn.text.splitlines()[-1].strip() for turn in sample.turns)
+    if asked not in tokenizer.decode([number for number in written.ids if number >= 0]):
+        subject.fail(f"{what} loses the question, {asked!r}")
+    if taught is None:
+        return
+    text = tokenizer.decode(taught)
+    _, found, rest = text.rpartition(reply)
+    if not found:
+        subject.fail(f"{what} supervises {text[:80]!r}; it must be the answer, {reply!r}, whole")
+    if asked in text:
+        subject.fail(f"{what} supervises the question, {asked!r}; only answers are learned")
+    if not rest.strip():
+        subject.fail(f"{what} supervises the answer without an end, so that the model would not learn to stop")
 
 
 def _check_batch(subject: Subject, pipeline: Pipeline, samples: Sequence[Sample]) -> None:

@@ -18,6 +18,10 @@ CLIPS = {
     "a clip of three frames": VideoInfo(3, 25.0, 48, 64, False),
     "a clip of ten seconds": VideoInfo(250, 25.0, 48, 64, False),
     "a clip that begins at 5 s": VideoInfo(250, 25.0, 48, 64, False, begin=5.0),
+    "a clip of two hours": VideoInfo(216000, 30.0, 48, 64, False),
+    "a clip of 40 frames in a second and 20 in 20 s": VideoInfo(
+        60, 60 / 21, 48, 64, False, times=(*(k / 40 for k in range(40)), *(1.0 + k for k in range(20))), end=21.0
+    ),
     "a clip of a varying rate": VideoInfo(6, 2.0, 48, 64, False, times=(0.0, 0.1, 0.2, 1.5, 2.5, 2.6), end=3.0),
 }
 
@@ -33,7 +37,8 @@ def check_sampler(
         for what, info in CLIPS.items():
             begin, end = info.time(0), info.time(0) + info.seconds
             inside: Bounds = (begin + 0.4 * (end - begin), begin + 0.6 * (end - begin))
-            for bounds in ((None, None), inside):
+            halves: list[Bounds] = [(inside[0], None), (None, inside[1])] if info.frames > FRAMES else []
+            for bounds in ((None, None), inside, *halves):
                 for training in (False, True):
                     _check_indices(subject, sampler, limit, what, info, bounds, training=training)
             _check_note(subject, sampler, what, info)
@@ -47,7 +52,7 @@ def _check_indices(
 ) -> None:
     words = f"indices() of {what} from {bounds[0]} to {bounds[1]} with {limit} frames"
     try:
-        with subject.doing(words), subject.watching(words):
+        with subject.doing(words, refusals=True):
             taken, again = (
                 sampler.indices(info, *bounds, training=training, generator=np.random.default_rng(3)) for _ in range(2)
             )

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import pickle
 import random
-from collections.abc import Callable
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageFile
+
+BLANKET = ("ignore", None, Warning, None, 0)  # a filter that hides every warning of every library
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a run finishes its step and writes a checkpoint when it gets one
 
 SETTINGS: dict[str, Callable[[], Any]] = {
     "the default dtype of torch": torch.get_default_dtype,
@@ -20,9 +31,32 @@ SETTINGS: dict[str, Callable[[], Any]] = {
     "the working folder": os.getcwd,
     "environment variables": lambda: dict(os.environ),
     "how numpy treats floating-point errors": np.geterr,
+    "the default device of torch": torch.get_default_device,
+    "torch's search for anomalies": torch.is_anomaly_enabled,
+    "the choice of cuDNN's kernels": lambda: (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+    "how PIL treats damaged and huge pictures": lambda: (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS),
+    "which warnings are shown": lambda: BLANKET in warnings.filters,
+    "what is logged": lambda: (logging.root.level, logging.root.manager.disable),
+    "where modules are looked for (sys.path)": lambda: tuple(sys.path),
+    "what signals do": lambda: tuple(map(signal.getsignal, SIGNALS)),
+    "how deep Python recurses": sys.getrecursionlimit,
+    "the timeout of the network": socket.getdefaulttimeout,
+    "the collection of garbage": gc.isenabled,
 }
-# Libraries set these when they are first used; a component that uses one is not at fault.
-OF_LIBRARIES = ("KMP_", "OMP_", "TORCH", "PYTORCH", "TRANSFORMERS_", "HF_", "TOKENIZERS_", "CUDA_", "TRITON_", "MKL_")
+# Libraries set these when they are first used (decord the PATH); a component that uses one is not at fault.
+OF_LIBRARIES = (
+    "PATH",
+    "KMP_",
+    "OMP_",
+    "TORCH",
+    "PYTORCH",
+    "TRANSFORMERS_",
+    "HF_",
+    "TOKENIZERS_",
+    "CUDA_",
+    "TRITON_",
+    "MKL_",
+)
 
 
 def settings() -> dict[str, Any]:
@@ -49,6 +83,21 @@ def random_states() -> dict[str, bytes]:
     """Return the states of the global random numbers, by library."""
     states = {"torch": torch.get_rng_state().tolist(), "random": random.getstate(), "numpy": np.random.get_state()}
     return {name: pickle.dumps(state) for name, state in states.items()}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run with the global random numbers of torch, Python and NumPy seeded, and put them back."""
+    own, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(own)
+            np.random.set_state(arrays)
 
 
 def _without_libraries(value: Any) -> Any:

@@ -4,7 +4,8 @@ tokens, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from vlframe.contracts.declared import WrongDeclaration, grid_of, tokens_of
 from vlframe.contracts.grids import VideoGrid
 from vlframe.testing.alignment import check_alignment
-from vlframe.testing.modules import TOLERANCE, Case, awaken, check_input_gradient, check_module, noise
+from vlframe.testing.modules import TOLERANCE, Case, awaken, check_features, check_input_gradient, check_module, noise
 from vlframe.testing.subject import Subject
 
 FRAMES = (1, 2, 5)
@@ -27,8 +28,12 @@ GRIDS = (
     VideoGrid(8, 2, 2),
     VideoGrid(16, 3, 3),
     VideoGrid(3, 1, 7, sequence=True),
+    VideoGrid(129, 2, 2),
+    VideoGrid(2, 27, 27),
 )
 WIDTHS = ((24, 32), (40, 16))  # in_dim, out_dim
+SOUGHT = 64  # the most frames, and rows of patches, for a part that takes one size only
+FOUND = 3  # sizes that are tried of such a part
 
 
 def check_encoder(
@@ -54,12 +59,10 @@ def check_encoder(
         subject.attribute(part, "per_frame", bool, "True or False: whether each frame is encoded by itself")
         _check_steps(subject, part)
     cases = []
-    for count in frames:
+    for count in _frames_taken(subject, built, frames):
         layout = built.pixels.layout(*PICTURE, count)
         size = (layout.height, layout.width)
-        grid = _grid(subject, built, count, size)
-        if grid is None:
-            continue
+        grid = grid_of(built, count, *size)
         if (planned.dim, _grid(subject, planned, count, size)) != (built.dim, grid):
             subject.fail(f"has another dim or grid({count}) while planning than when built")
         pixels_BTCYX = noise(2, count, 3, *size)
@@ -70,6 +73,18 @@ def check_encoder(
     check_module(subject, planned, {}, cases, unused)
     awaken(built)
     _check_per_frame(subject, built)
+
+
+def _frames_taken(subject: Subject, encoder: Any, frames: Sequence[int]) -> Sequence[int]:
+    """Return the numbers of frames to try: ``frames``, or others for an encoder that takes none of these."""
+
+    def taken(count: int) -> bool:
+        with subject.doing(f"layout() of {count} frame(s)"):
+            layout = encoder.pixels.layout(*PICTURE, count)
+        return _grid(subject, encoder, count, (layout.height, layout.width)) is not None
+
+    found = [count for count in frames if taken(count)]
+    return found or [count for count in range(1, SOUGHT + 1) if frames is FRAMES and taken(count)][:FOUND]
 
 
 def _check_steps(subject: Subject, encoder: Any) -> None:
@@ -147,7 +162,7 @@ def check_connector(
         neighbours = {"in_dim": in_dim, "out_dim": out_dim}
         planned, built = subject.plan(**neighbours), subject.build(**neighbours)
         subject.attribute(built, "expands_images", bool, "True or False: whether an image is seen as a clip")
-        fitting = {grid: count for grid in grids if (count := _tokens(subject, built, grid)) is not None}
+        fitting = _fitting(subject, built, grids) or (_fitting(subject, built, _many()) if grids is GRIDS else {})
         if not fitting:
             subject.fail(f"accepts none of the grids {', '.join(map(str, grids))}; give grids= that it is made for")
         if any(_tokens(subject, planned, grid) != count for grid, count in fitting.items()):
@@ -158,14 +173,29 @@ def check_connector(
         check_module(subject, planned, neighbours, cases, (*unused, *compared))
         awaken(built)
         check_input_gradient(subject, built, cases[0])
+        check_features(subject, built, cases)
         _check_still(subject, built, list(fitting), in_dim)
+
+
+def _fitting(subject: Subject, connector: Any, grids: Iterable[VideoGrid]) -> dict[VideoGrid, int]:
+    """Return the tokens of each grid that a connector takes, at most as many as ``GRIDS`` has."""
+    counted = ((grid, _tokens(subject, connector, grid)) for grid in grids)
+    return dict(islice(((grid, count) for grid, count in counted if count is not None), len(GRIDS)))
+
+
+def _many() -> Iterator[VideoGrid]:
+    """Yield square grids of any size and number of frames, small ones first."""
+    for size in range(2, 2 * SOUGHT + 1):
+        for frames in range(max(1, size - SOUGHT), min(size, SOUGHT + 1)):
+            yield VideoGrid(frames, size - frames, size - frames)
 
 
 def _case(subject: Subject, connector: Any, grid: VideoGrid, in_dim: int, shape: tuple[int, int, int]) -> Case:
     """Return a case with features of a grid, and the question and seconds for a connector that reads them."""
     inputs = [noise(2, grid.frames, grid.height, grid.width, in_dim)]
     if getattr(connector, "instruction", None) is not None:
-        inputs.append(torch.tensor([_instruction(subject, connector)] * 2))
+        ids_I = _instruction(subject, connector)
+        inputs.append(torch.tensor([ids_I, ids_I[::-1][:1] * len(ids_I)]))  # two questions of one length
     keywords: tuple[str, ...] = ()
     if getattr(connector, "reads_seconds", False):
         inputs.append(torch.arange(grid.frames, dtype=torch.float32).expand(2, -1) + torch.tensor([[0.5], [7.0]]))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
 
 from vlframe.errors import TrainingError, UserError, named_line
+from vlframe.training.instantiate import lightning_objects
+
+if TYPE_CHECKING:
+    from vlframe.registry.registry import Registry
 
 HOOKS = [name for name, method in vars(Callback).items() if callable(method) and not name.startswith("_")]
+
+
+def configured(callbacks: Mapping[str, Any], registry: Registry, folder: Path) -> list[Callback]:
+    """Build a config's callbacks for the run in a folder."""
+    built = lightning_objects("callback", callbacks, registry)
+    return [with_named_hooks(*item, folder) for item in zip(callbacks, built, strict=True)]
 
 
 def with_named_hooks(name: str, callback: Callback, folder: Path) -> Callback:

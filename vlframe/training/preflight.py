@@ -14,7 +14,7 @@ from vlframe.config.checks import refuse_missing
 from vlframe.config.problems import add_a_stage
 from vlframe.config.schema import RunConfig, parts_of
 from vlframe.config.typed import plain
-from vlframe.contracts.sample import Sample
+from vlframe.contracts.sample import Sample, said_of
 from vlframe.data.chat import check_shapes, shape_of
 from vlframe.data.first import first_samples
 from vlframe.data.opened import open_samples
@@ -208,7 +208,7 @@ def _check_kinds(pipeline: Pipeline, samples: Sequence[Sample]) -> None:
     first = {item.kind: (sample, item) for sample in reversed(samples) for item in sample.media}
     for kind, (sample, item) in first.items():
         if reason := refusal(pipeline.budget, kind):
-            raise ConfigError(f"sample {sample.id!r}: {item.path}: {reason}")
+            raise ConfigError(said_of(sample, f"{item.path}: {reason}"))
 
 
 def stage_data(pipeline: Pipeline) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from vlframe.training.instantiate import lightning_objects
 from vlframe.training.loggers import RunLoggers, check_loggers, facts
 from vlframe.training.measured import PredictedAndMeasured
 from vlframe.training.module import StageModule
-from vlframe.training.named_hooks import with_named_hooks
+from vlframe.training.named_hooks import configured
 from vlframe.training.preflight import OpenedData, check_memory, check_stages, open_data
 from vlframe.training.progress import ProgressLines
 from vlframe.training.rate_changes import Retune
@@ -338,7 +338,7 @@ class Run:
             StopAtBoundary(self.stop),  # before the next two: a stopping run is saved, and evaluated once resumed
             *self._evaluations(name, throughput),
             *more,
-            *self._configured(),
+            *configured(self.config.callbacks, self.pipeline.registry, self.folder.path),
             # After the callbacks whose state it saves, and after any that stop the run, so that it is saved then.
             SaveCheckpoints(
                 self.folder,
@@ -354,11 +354,6 @@ class Run:
             self.config, stage, folder=self.folder, loggers=self.loggers.of_trainer, callbacks=callbacks, io=io,
             profiler=self._profiler(name), bar=bar,
         )  # fmt: skip
-
-    def _configured(self) -> list[Callback]:
-        """Build the callbacks of the config."""
-        built = lightning_objects("callback", self.config.callbacks, self.pipeline.registry)
-        return [with_named_hooks(*item, self.folder.path) for item in zip(self.config.callbacks, built, strict=True)]
 
     def _evaluations(self, name: str, throughput: Throughput) -> list[Callback]:
         """Return the callback for evaluations in a stage, if there are any."""
