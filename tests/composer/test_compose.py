@@ -83,6 +83,13 @@ def test_data_is_chosen_for_a_stage(registry) -> None:
         (["+encoder=vit_tiny"], "encoder is chosen twice; choose it with encoder=<name>, without"),
         (["+model=blip2"], "model is chosen twice"),
         (["stage@stages.mine=tune"], r"no stage 'mine'; add it with \+stage@stages\.mine="),
+        ([QUICK, "~stages.nope"], r"~stages\.nope takes out a key that is not there: nothing sets stages\.nope"),
+        (["~llm.architecture.window"], r"nothing sets llm\.architecture\.window"),
+        (
+            ["~llm.architecture"],
+            r"llm\.architecture always has a value\. Give it another one \(llm\.architecture=<value>",
+        ),
+        (["~trainer.devices"], r"~trainer\.devices cannot be: trainer\.devices always has a value"),
     ],
 )
 def test_a_mistake_names_the_word_that_works(words: list[str], message: str, registry) -> None:

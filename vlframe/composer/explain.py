@@ -54,6 +54,8 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
     if isinstance(error, OverrideParseException):
         return unreadable_word(error)
     cause = _cause(error)
+    if told := _not_taken_out(error, cause):
+        return ConfigError(told)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error, registry)
     if cause is not None and isinstance(keys, Mapping) and (told := _key_of_a_value(cause, keys)):
@@ -65,6 +67,22 @@ def explain(error: Exception, registry: Registry, keys: Iterable[str] = ()) -> U
         key = found[1].lstrip("+")
         return ConfigError(f"{key} is {found[2]}; each item of it must be a mapping, like {{key: value}}")
     return ConfigError(one_line(error))
+
+
+def _not_taken_out(error: Exception, cause: OmegaConfBaseException | None) -> str:
+    """Explain why ``~key`` takes nothing out; "" for any other error."""
+    if found := re.match(r"Could not delete from config\. '([^']+)' does not exist", str(error)):
+        return (
+            f"~{found[1]} takes out a key that is not there: nothing sets {found[1]}. ~ is for what a preset or an "
+            "experiment adds, like a stage, a callback or a key of a mapping"
+        )
+    if cause is not None and cause.full_key and "does not support deletion" in str(cause):
+        key = cause.full_key
+        return (
+            f"~{key} cannot be: {key} always has a value. Give it another one ({key}=<value>, or {key}=null where it "
+            "may have none), or leave out the preset that sets it"
+        )
+    return ""
 
 
 def _cause(error: Exception) -> OmegaConfBaseException | None:
