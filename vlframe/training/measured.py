@@ -20,7 +20,7 @@ from vlframe.machine.precision import low_type
 from vlframe.model.cost import pass_cost
 from vlframe.runs.folder import RunFolder, write_json
 from vlframe.runs.log import log
-from vlframe.training.prediction import Resident, resident_bytes
+from vlframe.training.prediction import Resident, resident_bytes, why_not
 
 if TYPE_CHECKING:
     from vlframe.contracts.batch import Batch
@@ -62,7 +62,7 @@ class PredictedAndMeasured(Callback):
             with imagined(trainer.world_size):  # the other ranks predict nothing, and must not be waited for
                 cost = pass_cost(module.model, batch, loss=loss, low=low, accumulates=accumulates)
         except Exception as error:  # e.g. a part that reads values, of which the meta device has none; the run goes on
-            log.info("stage %s: its cost is not predicted: %s: %s", module.name, type(error).__name__, error)
+            log.info("stage %s: its cost is not predicted: %s", module.name, why_not(error))
             return {}
         kept = self.resident.total if accumulates else self.resident.weights + self.resident.optimizer
         flops = cost.flops * trainer.accumulate_grad_batches

@@ -294,9 +294,14 @@ def predictions(
         except Exception as error:
             if not needs_values(error):
                 raise
-            said = named_line(error)[:150]
-            found[name] = NotPredicted(f"a part cannot be tried without data ({said})")
+            found[name] = NotPredicted(why_not(error))
     return found
+
+
+def why_not(error: Exception) -> str:
+    """Say why no cost could be predicted, after what a part raised on the meta device."""
+    said = named_line(error)[:150]
+    return f"a part cannot be tried without data ({said})" if needs_values(error) else said
 
 
 def _example(composition: MetaComposition, config: RunConfig, name: str) -> Example:
