@@ -23,7 +23,8 @@ class Simple:
         self.says = says
 
     def parse(self, text: str, sample: Sample) -> str | None:
-        return text.strip() if text.strip().isalpha() else None
+        word = text.strip().removesuffix(".").casefold()
+        return word if word.isalpha() else None
 
     def correct(self, answer: str, sample: Sample) -> bool:
         return answer in sample.answers if self.says is None else self.says

@@ -28,16 +28,12 @@ from vlframe.conversion.verify import verify
 
 PRIOR = Path(__file__).parents[1] / "recordings" / "prior"
 BRANCHES = [PRIOR / "videollama_visual_branch.safetensors", PRIOR / "videollama_audio_branch.safetensors"]
-SHIPPED = [*BRANCHES, *PRIOR.glob("imagebind_*.safetensors")]
 ALL = Path(os.environ.get("VLFRAME_PRIOR_RECORDINGS", "../shared/goldens/prior"))
-STEMS = [path.stem for path in SHIPPED]
+MORE = sorted({*ALL.glob("videollama_audio*_*.safetensors"), *ALL.glob("imagebind_*.safetensors")})
+STEMS = [path.stem for path in BRANCHES]
 RECORDINGS = [
-    *(pytest.param(path, id=path.stem) for path in SHIPPED),
-    *(
-        pytest.param(path, id=path.stem, marks=pytest.mark.slow)
-        for path in sorted(ALL.glob("videollama_*.safetensors"))
-        if path.stem not in STEMS
-    ),
+    *(pytest.param(path, id=path.stem) for path in BRANCHES),
+    *(pytest.param(path, id=path.stem, marks=pytest.mark.slow) for path in MORE if path.stem not in STEMS),
 ]
 PROMPTS = json.loads((PRIOR / "prompts.json").read_text())["prompts"]
 
