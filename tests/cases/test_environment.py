@@ -64,7 +64,7 @@ def test_init_from_another_folder(case: Case) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["cp1252", pytest.param("latin-1", marks=pytest.mark.slow), "ascii"])
 @pytest.mark.parametrize("words", [MODEL, []])
 def test_output_encoding(case: Case, encoding: str, words: list[str]) -> None:
     folder = case("output-encoding")

@@ -1,5 +1,7 @@
 """From a command line to a frozen config: nested choices, the group debug, what was chosen."""
 
+from typing import Any
+
 import pytest
 
 from vlframe.composer.compose import compose
@@ -149,7 +151,12 @@ def test_debug_fast_and_overfit(registry) -> None:
     assert (stage.weight_decay, stage.llm.weight_decay, stage.llm.lora.dropout, stage.steps) == (0.0, None, 0.0, 720)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def half(first: int) -> list[Any]:
+    """All experiments; every second one only where slow tests are asked for."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (at % 2 != first)) for at, name in enumerate(EXPERIMENTS)]
+
+
+@pytest.mark.parametrize("experiment", half(1))
 def test_debug_tiny_makes_any_experiment_small(experiment: str, registry) -> None:
     config = compose("train", [f"experiment={experiment}", "debug=tiny"], registry)
     plan = compose_on_meta(config, registry)
@@ -168,7 +175,7 @@ def test_what_debug_tiny_made_small_is_built(experiment: str, registry) -> None:
     assert build_model(config, registry).llm.dim == compose_on_meta(config, registry).model.llm.dim
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", half(0))
 def test_one_override_swaps_a_part_of_any_experiment(experiment: str, registry) -> None:
     """Keys of one component stand in presets of it; in an experiment they would be keys that the next one lacks."""
     for encoder, connector in (("vit_tiny", "pool"), ("clip_tiny", "qformer")):

@@ -51,7 +51,12 @@ def anew(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=280)
 
 
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]], ids=["here", "joblib"])
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+
+
+@pytest.mark.parametrize(
+    "launcher", [pytest.param([], id="here", marks=pytest.mark.slow), pytest.param(JOBLIB, id="joblib")]
+)
 def test_good_jobs_keep_their_results_beside_one_that_fails(launcher: list[str], here: Path) -> None:
     words = training(manifest(here), *SHORT, "-m", "stages.main.batch_size=2,0,3", *launcher)
     done = anew("train", *words, cwd=here)

@@ -37,7 +37,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("victim", ["the first", "the other"])
+@pytest.mark.parametrize("victim", ["the first", pytest.param("the other", marks=pytest.mark.slow)])
 def test_a_killed_rank_ends_the_other(tmp_path: Path, victim: str) -> None:
     """SIGKILL in the middle of the steps."""
     process = Command("train", *training(manifest(tmp_path), *TWO, *LONG), cwd=tmp_path)
@@ -103,7 +103,7 @@ def vlframe_components():
     ("trouble", "strategy", "words"),
     [
         ("nan", "ddp", "the loss is nan"),
-        ("memory", "fsdp", "memory ran out"),
+        pytest.param("memory", "fsdp", "memory ran out", marks=pytest.mark.slow),
         ("media", "ddp", "this is plain text (by its first bytes)"),
     ],
 )

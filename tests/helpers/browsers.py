@@ -11,17 +11,29 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "google-chrome-stable")
 
 
+def need_browser() -> None:
+    """Skip the test if this machine has none, before anything is made for it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        _program(playwright)
+
+
+def _program(playwright: Any) -> str:
+    own = playwright.chromium.executable_path  # where `playwright install chromium` puts one
+    found = next(filter(None, map(shutil.which, (*NAMES, own))), None)
+    if found is None:
+        pytest.skip(f"this machine has no browser ({', '.join(NAMES)}, or that of playwright install chromium)")
+    return found
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[tuple[Any, list[str]]]:
     """Open a file from the disk. Yields the page, and what it complained of or asked the network for so far."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path  # where `playwright install chromium` puts one
-        browser_there = next(filter(None, map(shutil.which, (*NAMES, own))), None)
-        if browser_there is None:
-            pytest.skip(f"this machine has no browser ({', '.join(NAMES)}, or that of playwright install chromium)")
-        browser = playwright.chromium.launch(executable_path=browser_there, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=_program(playwright), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         said: list[str] = []
         page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))

@@ -262,7 +262,12 @@ VARIANTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+OFTEN = ("tied", "mixtral", "odd_frames", "av", "beats_without_gate")  # the others take as long
+
+
+@pytest.mark.parametrize(
+    "variant", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+)
 def test_our_models_leave_and_return(variant: str, tmp_path: Path) -> None:
     registry = open_with_twins()
     config = compose("train", VARIANTS[variant], registry)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.browsers import opened
+from helpers.browsers import need_browser, opened
 from helpers.clips import ClipSpec, write_clip
 from helpers.studies import pretended, study_file
 
@@ -20,6 +20,7 @@ RATES = {label: f"{number}e-3" for number, label in enumerate(SHARES, 1)}
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five cells whose answers differ, about one clip."""
+    need_browser()
     by_rate = {float(rate): SHARES[label] for label, rate in RATES.items()}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training_run, "train", pretended(lambda config, call: by_rate[config.stages["main"].lr]))

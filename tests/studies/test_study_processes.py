@@ -94,6 +94,7 @@ def numbers_of(item: Entry) -> dict[str, object]:
     return {"curve": curve, "answers": (item.run / "predictions.jsonl").read_text(), "weights": weights}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_study_that_is_killed_at_random_moments_ends_with_the_numbers_of_an_uncut_one(tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("uncut", "cut")]

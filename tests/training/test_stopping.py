@@ -62,7 +62,15 @@ def run_here(folder: Path, arguments: list[str]) -> RunFolder:
     return train(compose("train", [*arguments, f"runs={folder / 'runs'}"], registry), registry)
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "state", "half written"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "cut",
+        pytest.param("gone", marks=pytest.mark.slow),
+        "state",
+        pytest.param("half written", marks=pytest.mark.slow),
+    ],
+)
 def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, harm: str, capsys: pytest.CaptureFixture) -> None:
     words = ["trainer.checkpoint_every=2", "stages.main.steps=6"]
     straight = run_here(tmp_path / "straight", training(manifest(tmp_path), *words))
