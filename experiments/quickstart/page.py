@@ -3,7 +3,6 @@
 .venv/bin/python experiments/quickstart/page.py runs/quickstart/<id> runs/quickstart_blind/<id>
 """
 
-import csv
 import json
 import os
 import sys
@@ -12,6 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from vlframe.runs.folder import RunFolder
+from vlframe.studies.curves import LOSS, curve, read_history
 
 PER_CATEGORY = 3  # clips that are shown of each category
 WIDTH, HEIGHT = 640, 220  # of the chart, in pixels
@@ -29,7 +31,10 @@ def write_page(seeing: Path, lacking: Path, control: str, table: str, file: Path
 
     ``table`` are the accuracies of both in words. Clips are linked where they lie, so the page is for this machine.
     """
-    losses = {"trained": _losses(seeing), f"trained {control}": _losses(lacking)}
+    losses = {
+        name: curve(read_history(RunFolder(run).metrics_csv), LOSS)
+        for name, run in (("trained", seeing), (f"trained {control}", lacking))
+    }
     shown = "\n".join(_clip(row, file.parent) for row in _chosen(seeing))
     file.write_text(
         "<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>vlframe: the demo</title>"
@@ -42,21 +47,15 @@ def write_page(seeing: Path, lacking: Path, control: str, table: str, file: Path
     return file
 
 
-def _losses(run: Path) -> list[tuple[float, float]]:
-    """Return step and training loss of every row of metrics.csv that has one."""
-    with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
-        return [(float(row["step"]), float(row["train/loss"])) for row in csv.DictReader(file) if row.get("train/loss")]
-
-
 def _chosen(run: Path) -> list[Mapping[str, Any]]:
     """Return the first answers of each category."""
-    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in RunFolder(run).predictions.read_text(encoding="utf-8").splitlines()]
     categories = dict.fromkeys(row["category"] for row in rows)
     return [row for name in categories for row in [row for row in rows if row["category"] == name][:PER_CATEGORY]]
 
 
 def _clip(row: Mapping[str, Any], folder: Path) -> str:
-    right = (row["parsed"] or "").casefold() in [answer.casefold() for answer in row["answers"]]
+    right = row["scores"]["accuracy"]
     files = dict.fromkeys(os.path.relpath(path, folder) for path in row["media"])
     players = "".join(f"<video src='{quote(path)}' autoplay loop muted controls playsinline></video>" for path in files)
     otherwise = "" if right else f" (right: {escape(row['answers'][0])})"
@@ -69,12 +68,12 @@ def _clip(row: Mapping[str, Any], folder: Path) -> str:
 
 def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Return an SVG with a line for each curve, from step 0 and a loss of 0; each has its name beside its colour."""
-    points = [point for curve in curves.values() for point in curve]
+    points = [point for steps in curves.values() for point in steps]
     last, most = max((x for x, _ in points), default=1.0), max((y for _, y in points), default=1.0)
     lines = []
-    for number, (name, curve) in enumerate(curves.items()):
+    for number, (name, steps) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
-        places = " ".join(f"{WIDTH * x / last:.1f},{HEIGHT * (1 - y / most):.1f}" for x, y in curve)
+        places = " ".join(f"{WIDTH * x / last:.1f},{HEIGHT * (1 - y / most):.1f}" for x, y in steps)
         lines.append(f"<polyline points='{places}' fill='none' stroke='{colour}' stroke-width='1.5'/>")
         lines.append(f"<text x='{WIDTH - 150}' y='{18 * (number + 1)}' fill='{colour}'>{escape(name)}</text>")
     ends = f"<text x='2' y='14' fill='currentColor'>{most:.2f}</text>"

@@ -5,6 +5,7 @@ Each function takes the opened file and its size, and returns the least number o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import BinaryIO
 
 # Sizes that mean "unknown": zero, all ones, and the largest that programs write to a pipe (2 or 4 GB less a page or a
@@ -60,32 +61,34 @@ def riff(file: BinaryIO, size: int) -> int:
     return at
 
 
-def _has_all_samples(file: BinaryIO, at: int, size: int) -> bool:
-    """Return whether the chunk of samples of a WAV ends inside the file. ``at``: its first chunk."""
+def _wave_chunks(file: BinaryIO, at: int, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk of a WAV, where it begins, and its length. ``at``: the first chunk."""
     while at + 8 <= size:
         file.seek(at)
         head = file.read(8)
         length = int.from_bytes(head[4:], "little")
-        if head[:4] == b"data":
-            return length > 0 and at + 8 + length <= size
+        yield head[:4], at, length
         at += 8 + length + length % 2
+
+
+def _has_all_samples(file: BinaryIO, at: int, size: int) -> bool:
+    """Return whether the chunk of samples of a WAV ends inside the file. ``at``: its first chunk."""
+    for name, place, length in _wave_chunks(file, at, size):
+        if name == b"data":
+            return length > 0 and place + 8 + length <= size
     return False
 
 
 def wave_samples(file: BinaryIO, size: int) -> list[int]:
     """Return where the chunks of samples of a WAV begin, of which it is to have one."""
-    at, found = 12, []
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(8)
-        length = int.from_bytes(head[4:], "little")
-        if head[:4] == b"RIFF" or not all(32 <= letter < 127 for letter in head[:4]):
+    found = []
+    for name, at, length in _wave_chunks(file, 12, size):
+        if name == b"RIFF" or not all(32 <= letter < 127 for letter in name):
             break
-        if head[:4] == b"data":
+        if name == b"data":
             found.append(at)
             if is_unknown(length):  # samples up to the end
                 break
-        at += 8 + length + length % 2
     return found
 
 
@@ -243,9 +246,8 @@ def matroska(file: BinaryIO, size: int) -> int:
         head = file.read(12)
         if int.from_bytes(head[:4], "big") != expected or len(head) < 5:
             return at + 12
-        width = 9 - head[4].bit_length()
-        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        if length == (1 << 7 * width) - 1:
+        width, length = _ebml_length(head[4:])
+        if length is None:
             return _open_segment(file, at + 4 + width, size) if expected == SEGMENT else at
         at += 4 + width + length
     return at
@@ -264,11 +266,16 @@ def _open_segment(file: BinaryIO, at: int, size: int) -> int:
             return at  # another file, or something that was appended
         if len(head) <= name or not head[name]:
             return at if len(head) > name else size + 1
-        width = 9 - head[name].bit_length()
-        length = int.from_bytes(head[name : name + width], "big") & ((1 << 7 * width) - 1)
-        is_open = length == (1 << 7 * width) - 1
-        at += name + width + (0 if is_open else length)
+        width, length = _ebml_length(head[name:])
+        at += name + width + (length or 0)
     return at
+
+
+def _ebml_length(head: bytes) -> tuple[int, int | None]:
+    """Return how many bytes an element's length takes, 1-8, and the length; None if it was left open (all ones)."""
+    width = 9 - head[0].bit_length()
+    length = int.from_bytes(head[:width], "big") & ((1 << 7 * width) - 1)
+    return width, None if length == (1 << 7 * width) - 1 else length
 
 
 def flv(file: BinaryIO, size: int) -> int:

@@ -108,9 +108,9 @@ def test_the_version_is_vlframes(words: list[str], capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("command", [name for name in MODULES if not name.startswith("_")])
-def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture) -> None:
-    """With its name and what may follow, on stdout, and without doing anything; every second one by the short flag."""
-    flag = "-h" if len(command) % 2 else "--help"
+@pytest.mark.parametrize("flag", ["--help", pytest.param("-h", marks=pytest.mark.slow)])
+def test_every_command_explains_itself(command: str, flag: str, capsys: pytest.CaptureFixture) -> None:
+    """With its name and what may follow, on stdout, and without doing anything."""
     assert main([command, flag]) == 0
     shown = capsys.readouterr()
     assert f"vlframe {command}" in shown.out and not shown.err

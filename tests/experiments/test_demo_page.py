@@ -13,7 +13,7 @@ def run(folder: Path, losses: list[float], answers: list[tuple[str, str]] | None
     (folder / "metrics.csv").write_text(f"step,train/loss\n{rows}{len(losses)},\n")  # the last: of an evaluation
     lines = [
         {"category": category, "question": "<video>\nWhich way <now>?", "answers": ["left"], "text": f" {text}",
-         "parsed": text, "media": [str(folder / f"{number} a.mp4")] * 2}
+         "scores": {"accuracy": text.casefold() == "left"}, "media": [str(folder / f"{number} a.mp4")] * 2}
         for number, (category, text) in enumerate(answers or [])
     ]  # fmt: skip
     (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

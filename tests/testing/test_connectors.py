@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from helpers import connectors
 from helpers.refusals import refusal
 from torch import Tensor, nn
 
@@ -14,20 +15,10 @@ import vlframe
 from vlframe.testing import check_connector
 
 
-class Sound(nn.Module):
-    """A mean over frames and a linear map: what every class below is but for one thing."""
+class Sound(connectors.Sound):
+    """What every class below is but for one thing; it takes images by a way of its own."""
 
     expands_images = True
-
-    def __init__(self, *, in_dim: int, out_dim: int) -> None:
-        super().__init__()
-        self.map = nn.Linear(in_dim, out_dim)
-
-    def tokens(self, grid: vlframe.VideoGrid) -> int:
-        return grid.height * grid.width
-
-    def forward(self, features_BTHWD: Tensor) -> Tensor:
-        return self.map(features_BTHWD.mean(1).flatten(1, 2))
 
     def still(self, features_BHWD: Tensor, frames: int) -> Tensor:
         return self.map(features_BHWD.flatten(1, 2))

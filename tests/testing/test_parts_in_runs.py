@@ -12,31 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from helpers.connectors import Sound
 from helpers.refusals import refusal
 from PIL import ImageFile
-from torch import Tensor, nn
+from torch import nn
 
 import vlframe
 from vlframe.testing import check_connector
-
-
-class Sound(nn.Module):
-    """A mean over frames and a linear map: what every class below is but for one thing."""
-
-    expands_images = False
-
-    def __init__(self, *, in_dim: int, out_dim: int) -> None:
-        super().__init__()
-        self.map = nn.Linear(in_dim, out_dim)
-
-    def tokens(self, grid: vlframe.VideoGrid) -> int:
-        return grid.height * grid.width
-
-    def mean(self, features_BTHWD: Tensor) -> Tensor:
-        return features_BTHWD.mean(1).flatten(1, 2)
-
-    def forward(self, features_BTHWD: Tensor) -> Tensor:
-        return self.map(self.mean(features_BTHWD))
 
 
 class Views(Sound):

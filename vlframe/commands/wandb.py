@@ -101,11 +101,9 @@ def _specs(study: Study, views: Sequence[str]) -> list[Spec]:
     from vlframe.studies.resolved import resolved
     from vlframe.studies.results import study_results
 
-    plugins = [
-        tuple(word for word in entry.identity.get("words", ()) if word.startswith("plugins."))
-        for entry in entries(study.folder)
-    ]  # that its runs were made with
-    line = parse("study", plugins[-1] if plugins else ())
+    last = entries(study.folder)[-1:]  # its runs were made with the same plugins
+    plugins = [word for entry in last for word in entry.identity.get("words", ()) if word.startswith("plugins.")]
+    line = parse("study", plugins)
     results = study_results(study, resolved(study, open_registry(line.plugin_paths, line.strict)))
     if not results.metrics:
         raise ConfigError(f"no run of {study.file} is done, so a view of it shows nothing; vlframe study run "

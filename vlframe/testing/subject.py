@@ -103,7 +103,8 @@ class Subject:
             raise ContractError(f"{self.label}: {what} fails with {named_line(error)}") from error
         if changed := changed_settings(before):
             self.fail(f"{what} changes {', '.join(changed)} of the whole process, and does not put it back")
-        if moved := [name for name, state in chances.items() if random_states()[name] != state]:
+        now = random_states() if chances else {}
+        if moved := [name for name, state in chances.items() if now[name] != state]:
             self.fail(f"{what} draws from or seeds the global random numbers of {' and '.join(moved)}; {CHANCE}")
         if text := printed.getvalue().strip():
             self.fail(f"{what} prints {text[:80]!r}; what commands print is read by programs, so log it instead")

@@ -45,18 +45,8 @@ SETTINGS: dict[str, Callable[[], Any]] = {
 }
 # Libraries set these when they are first used (decord the PATH); a component that uses one is not at fault.
 OF_LIBRARIES = (
-    "PATH",
-    "KMP_",
-    "OMP_",
-    "TORCH",
-    "PYTORCH",
-    "TRANSFORMERS_",
-    "HF_",
-    "TOKENIZERS_",
-    "CUDA_",
-    "TRITON_",
-    "MKL_",
-)
+    "PATH", "KMP_", "OMP_", "TORCH", "PYTORCH", "TRANSFORMERS_", "HF_", "TOKENIZERS_", "CUDA_", "TRITON_", "MKL_",
+)  # fmt: skip
 
 
 def settings() -> dict[str, Any]:
