@@ -146,7 +146,9 @@ def _offered(points: Iterable[EntryPoint]) -> list[tuple[str, str, EntryPoint]]:
     A distribution is asked for its name and version once: that parses its metadata, which takes longer than to import a
     plugin.
     """
-    sources = {id(point.dist): _name_and_version(point.dist) for point in points}
+    points = list(points)
+    distributions = {id(point.dist): point.dist for point in points}
+    sources = {key: _name_and_version(distribution) for key, distribution in distributions.items()}
     found = {(*sources[id(point.dist)], point.name, point.value): point for point in points}
     return [(*key[:2], found[key]) for key in sorted(found)]
 
