@@ -1,4 +1,7 @@
-"""A training step asks the device for nothing between batch and optimizer step, unless something is to be logged."""
+"""A training step asks the device for nothing between batch and optimizer step, unless something is to be logged.
+
+``tests/gpu/test_read_backs.py`` has the same of CUDA.
+"""
 
 from collections import Counter
 
@@ -69,3 +72,32 @@ def test_a_loss_is_looked_at_without_waiting(batch_and_model) -> None:
         window.add(batch, loss, {})
         window.add(batch, loss, {})
     assert not seen.found and window.tokens == 2 * batch.supervised
+
+
+# What each kind is tried with: all of them have small example parameters.
+BESIDE = {
+    "encoder": "connector=mlp",
+    "connector": "encoder=vit_tiny",
+    "audio_encoder": "audio_connector=mlp",
+    "audio_connector": "audio_encoder=whisper",
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_no_part_of_ours_reads_a_value_in_training(kind: str, registry) -> None:
+    """On the meta device there are no values: a pass that reads one ends there, as does the trial of a plan."""
+    from vlframe.composer.compose import compose
+    from vlframe.model.assemble import compose_on_meta
+    from vlframe.model.cost import pass_cost
+    from vlframe.training.prediction import example_batch, meta_stages
+
+    common = [
+        "encoder=vit_tiny", "connector=mlp", "llm=causal_lm", "debug.tiny=true", "media.frames=4", "dataset=motionqa",
+        "+stage@stages.main=everything", "stages.main.steps=1", BESIDE[kind],
+    ]  # fmt: skip
+    for name in registry.names(kind):
+        config = compose("train", [*common, f"{kind}={name}"], registry)
+        composition = compose_on_meta(config, registry)
+        assert composition.unchecked == (), name
+        model = meta_stages(composition, config)["main"]  # in the modes of training
+        assert pass_cost(model, example_batch(composition.budget, 2), low=None).flops, name
