@@ -52,7 +52,9 @@ class TrainingStep:
     media: tuple[str | None, ...]
 
     def __init__(self, side: str, size: Size, folder: Path, recompute: bool = True) -> None:
-        pipeline = open_composition(size, folder, [f"connector.checkpoint={str(recompute).lower()}"])
+        pipeline = open_composition(size, folder)
+        if recompute:
+            pipeline.model.parts["connector"].enable_gradient_checkpointing()
         stage = StageConfig(steps=1, lr=LEARNING_RATE, connector=PartConfig("full"), llm=PartConfig("full"))
         prepare_parts(pipeline.model, stage)
         set_modes(pipeline.model)

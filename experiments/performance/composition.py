@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +99,7 @@ SIZES = {
 }
 
 
-def open_composition(size: Size, folder: Path, more: Sequence[str] = ()) -> Pipeline:
+def open_composition(size: Size, folder: Path) -> Pipeline:
     """Build CLIP -> STC -> Mistral with random weights, as every command does. ``folder`` holds the questions."""
     from vlframe.composer.compose import compose, open_registry
     from vlframe.inference.pipeline import build_pipeline
@@ -118,7 +117,6 @@ def open_composition(size: Size, folder: Path, more: Sequence[str] = ()) -> Pipe
         f"benchmark.dataset.path={folder / 'questions.json'}",
         f"benchmark.max_new_tokens={size.new_tokens}",
         f"seed={SEED}",
-        *more,
     ]
     return build_pipeline(compose("train", overrides, registry), registry)
 

@@ -20,7 +20,6 @@ class STCParams:
     stride: list[int] = field(default_factory=lambda: [2, 2, 2])  # window over time, height, width; no overlap
     padding: int = 1  # zeros added on both sides of every axis, including time
     mlp_depth: int = 2  # linear layers of the readout, with GELU between them
-    checkpoint: bool = False  # recompute the blocks of the RegStages in the backward pass instead of keeping them
 
 
 @vlframe.hookimpl

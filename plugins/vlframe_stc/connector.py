@@ -36,16 +36,15 @@ class STC(nn.Module):
         stride: list[int],
         padding: int,
         mlp_depth: int,
-        checkpoint: bool,
     ) -> None:
         super().__init__()
         _check(depth, hidden, squeeze_ratio, sampler, stride, padding, mlp_depth)
         dim = in_dim if depth == 0 else (hidden or out_dim)
         self.stride = list(stride)
         self.padding = padding
-        self.s1 = RegStage(in_dim, dim, depth, squeeze_ratio, checkpoint)
+        self.s1 = RegStage(in_dim, dim, depth, squeeze_ratio)
         self.sampler = nn.Sequential(build_sampler(sampler, dim, self.stride, padding), nn.SiLU())
-        self.s2 = RegStage(dim, dim, depth, squeeze_ratio, checkpoint)
+        self.s2 = RegStage(dim, dim, depth, squeeze_ratio)
         self.readout = nn.Sequential(nn.Linear(dim, out_dim))
         for _ in range(mlp_depth - 1):
             self.readout.extend([nn.GELU(), nn.Linear(out_dim, out_dim)])
@@ -80,8 +79,8 @@ class STC(nn.Module):
         return self._read(sampled_BUHWD)[:, rows].flatten(1, 2)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the blocks of the RegStages in the backward pass, as the parameter ``checkpoint`` does."""
-        self.s1.checkpoint = self.s2.checkpoint = True
+        """Recompute the blocks of the RegStages in the backward pass instead of keeping what they gave."""
+        self.s1.recompute = self.s2.recompute = True
 
     def _read(self, sampled_BTHWD: Tensor) -> Tensor:
         """Apply the second RegStage and the readout: ``tokens_BTNE``."""

@@ -70,15 +70,15 @@ class Block(nn.Module):
 class RegStage(nn.Sequential):
     """Blocks ``b1`` to ``b<depth>``; with ``depth`` 0 it changes nothing."""
 
-    def __init__(self, in_dim: int, out_dim: int, depth: int, squeeze_ratio: float, checkpoint: bool) -> None:
+    def __init__(self, in_dim: int, out_dim: int, depth: int, squeeze_ratio: float) -> None:
         widths = [in_dim, *[out_dim] * depth]
         blocks = (Block(widths[i], widths[i + 1], squeeze_ratio) for i in range(depth))
         super().__init__(OrderedDict((f"b{i}", block) for i, block in enumerate(blocks, start=1)))
-        self.checkpoint = checkpoint
+        self.recompute = False  # in the backward pass
 
     def forward(self, features_BHWD: Tensor) -> Tensor:
         for block in self:
-            if self.checkpoint and torch.is_grad_enabled():
+            if self.recompute and torch.is_grad_enabled():
                 features_BHWD = checkpoint(block, features_BHWD, use_reentrant=False)
             else:
                 features_BHWD = block(features_BHWD)

@@ -34,7 +34,6 @@ CONNECTORS = {  # official name: ours
     "spatial_conv": "spatial_conv",
     "spatial_pool": "spatial_pool",
 }
-RUNNING = ("checkpoint",)  # a connector parameter that changes how it runs, but not what it computes
 MLP = re.compile(r"mlp(\d+)x_gelu")
 TOWERS = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
 # The audio encoder's parameters beside the fields of BEATs' own cfg, and the fixed values of every cfg it can build.
@@ -87,16 +86,16 @@ def connector(kind: str, what: str) -> dict[str, Any]:
 
 def connector_type(config: Mapping[str, Any]) -> str:
     """Return the official name of a connector of ours. ConfigError if it has none, or means something else there."""
-    name, free = config["name"], RUNNING
+    name, free = config["name"], ""
     if name == "mlp":
-        kind, free = f"mlp{config['depth']}x_gelu", ("depth",)
+        kind, free = f"mlp{config['depth']}x_gelu", "depth"
     elif name in CONNECTORS.values():
         kind = next(kind for kind, ours in CONNECTORS.items() if ours == name)
     else:
         raise ConfigError(
             f"the official code has no connector {name!r}; it has {', '.join(['mlp', *CONNECTORS.values()])}"
         )
-    fixed = {key: value for key, value in default_parameters("connector", name).items() if key not in free}
+    fixed = {key: value for key, value in default_parameters("connector", name).items() if key != free}
     wrong = {key: config[key] for key, value in fixed.items() if config[key] != value}
     if wrong:
         raise ConfigError(

@@ -116,7 +116,7 @@ def test_gradients_of_a_still_are_those_of_the_clip(sampler: str) -> None:
 def test_checkpointing_changes_what_is_kept_and_not_the_gradients() -> None:
     features = torch.randn(1, 4, 4, 4, 6)
     results = []
-    for checkpoint in (False, True):
+    for recompute in (False, True):
         kept = 0
 
         def keep(tensor: Tensor) -> Tensor:
@@ -124,7 +124,9 @@ def test_checkpointing_changes_what_is_kept_and_not_the_gradients() -> None:
             kept += tensor.numel()
             return tensor
 
-        connector = build("stc", depth=2, checkpoint=checkpoint)
+        connector = build("stc", depth=2)
+        if recompute:
+            connector.enable_gradient_checkpointing()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = connector(features).square().mean()
         results.append((kept, torch.autograd.grad(loss, list(connector.parameters()))))
