@@ -1,4 +1,4 @@
-"""Keeps in memory what was used last: decoded media, and what clips are."""
+"""Keeps in memory what was used last: decoded media, what clips are, media tokens."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ class RecentlyUsed(Generic[T]):
         return self._items.get(key)
 
     def put(self, key: Hashable, item: T) -> None:
-        """Keep an item, unless it is larger than the limit."""
-        if key in self._items or self.size(item) > self.limit:
+        """Keep an item as the last one used, unless it is larger than the limit; the one kept under a key stays."""
+        if key in self._items:
+            self._items.move_to_end(key)
+            return
+        if self.size(item) > self.limit:
             return
         self._items[key] = item
         self.held += self.size(item)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from vlframe.media.recently_used import RecentlyUsed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,22 +23,24 @@ class MediaCache:
     def __init__(self, items: int, shared: int = 0) -> None:
         self.items = items
         self.shared = shared
-        self.tokens: OrderedDict[Hashable, Tensor] = OrderedDict()
-        self.features: OrderedDict[Hashable, Features] = OrderedDict()
+        self.tokens: RecentlyUsed[Tensor] = RecentlyUsed(items, _one)
+        self.instructed: RecentlyUsed[Features] = RecentlyUsed(items, _one)
+        self.reordered: RecentlyUsed[Features] = RecentlyUsed(shared, _one)
 
     def keep(self, tokens: Mapping[Any, Tensor]) -> None:
         """Keep the most recently used tokens."""
         for key, value in tokens.items():
-            _put(self.tokens, key, value, self.items)
+            self.tokens.put(key, value)
+
+    def features(self, key: Hashable, instructed: bool) -> Features | None:
+        """Return a file's features, if they are kept; ``instructed``: its connector reads the instruction."""
+        return (self.instructed if instructed else self.reordered).get(key)
 
     def keep_features(self, key: Hashable, features: Features, instructed: bool) -> None:
         """Keep a file's features; ``instructed``: its connector reads the instruction."""
-        if instructed or self.shared:
-            _put(self.features, key, features, self.items if instructed else self.shared)
+        (self.instructed if instructed else self.reordered).put(key, features)
 
 
-def _put(store: OrderedDict[Hashable, Any], key: Hashable, value: Any, limit: int) -> None:
-    store[key] = value
-    store.move_to_end(key)
-    while len(store) > limit:
-        store.popitem(last=False)
+def _one(item: Any) -> int:
+    """Return the size of an item where items are counted."""
+    return 1

@@ -92,7 +92,7 @@ class VideoLLM(nn.Module):
         """Return what ``connect`` would, computing only what is not cached."""
         seen = [(file.key, file.order) for file in batch.files]
         keys = [(seen[use.file], use.instruction) for use in batch.uses]
-        tokens = {key: cache.tokens[key] for key in keys if key in cache.tokens}
+        tokens = {key: kept for key in keys if (kept := cache.tokens.get(key)) is not None}
         new = {key: use for key, use in zip(keys, batch.uses, strict=True) if key not in tokens}
         numbers = sorted({use.file for use in new.values()})
         features = self._cached_features([batch.files[number] for number in numbers], cache)
@@ -118,12 +118,14 @@ class VideoLLM(nn.Module):
         """Return features, cached because one file has different tokens for each instruction, and in each order."""
         encoded = [self.branches[modality_of(file.kind).name].to_encode(file) for file in files]
         keys = [(file.key, file.order) for file in encoded]
-        found = {key: cache.features[key] for key in keys if key in cache.features}
-        new = {key: file for key, file in zip(keys, encoded, strict=True) if key not in found}
-        for (key, file), features in zip(new.items(), self.encode(list(new.values())), strict=True):
+        instructed = [self.branches[modality_of(file.kind).name].instruction is not None for file in files]
+        kept = {key: cache.features(key, reads) for key, reads in zip(keys, instructed, strict=True)}
+        found = {key: features for key, features in kept.items() if features is not None}
+        new = {key: number for number, key in enumerate(keys) if key not in found}
+        made = self.encode([encoded[number] for number in new.values()])
+        for (key, number), features in zip(new.items(), made, strict=True):
             found[key] = features
-            instructed = self.branches[modality_of(file.kind).name].instruction is not None
-            cache.keep_features(key, features, instructed)
+            cache.keep_features(key, features, instructed[number])
         return [
             found[key] if file.order == source.order else in_order(found[key], file.order)
             for key, file, source in zip(keys, files, encoded, strict=True)
