@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from vlframe.composer.command_line import CommandLine, parse
 from vlframe.composer.debug import with_debug
 from vlframe.composer.explain import REFUSED, explain
+from vlframe.composer.list_items import items_explained
 from vlframe.composer.nested import with_places
 from vlframe.composer.offer import hydra_with, offer, open_registry, schemas
 from vlframe.composer.start import start_of
@@ -38,8 +40,8 @@ def compose_line(config_name: str, line: CommandLine, registry: Registry) -> Any
     try:
         with hydra_with(registry, folder_of(line)) as hydra:
             line = prepared(config_name, line, registry, hydra)
-            composed = _composed(hydra, start_of(config_name, line), line.words)
-            return finished(composed, composed.hydra.runtime.choices, schema, line, registry)
+            config = _composed_line(hydra, start_of(config_name, line), line)
+            return finished(config, config.hydra.runtime.choices, schema, line, registry)
     except REFUSED as error:
         raise explain(error, registry, schema.__dataclass_fields__) from error
 
@@ -54,7 +56,7 @@ def prepared(config_name: str, line: CommandLine, registry: Registry, hydra: Hyd
     start = start_of(config_name, line)
 
     def choices(words: Sequence[str]) -> Mapping[str, str | None]:
-        return _composed(hydra, start, words).hydra.runtime.choices
+        return composed_words(hydra, start, words).hydra.runtime.choices
 
     if config_name == "evaluate":  # a benchmark's data set comes with it, or changes the run's own
         return _changes_of_a_run(with_places(line, schemas()["train"], registry, choices))
@@ -86,7 +88,14 @@ def _taken_as_they_come(line: CommandLine, places: tuple[str, ...]) -> CommandLi
     return replace(line, overrides=tuple(words))
 
 
-def _composed(hydra: Hydra, config_name: str, words: Sequence[str]) -> DictConfig:
+def _composed_line(hydra: Hydra, start: str, line: CommandLine) -> DictConfig:
+    """Compose all overrides of a command line."""
+    with items_explained(line, partial(composed_words, hydra, start)):
+        return composed_words(hydra, start, line.words)
+
+
+def composed_words(hydra: Hydra, config_name: str, words: Sequence[str]) -> DictConfig:
+    """Compose some overrides, as Hydra does for one job."""
     return hydra.compose_config(
         config_name=config_name,
         overrides=list(words),

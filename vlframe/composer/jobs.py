@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vlframe.composer.command_line import CommandLine
-from vlframe.composer.compose import finished, folder_of, prepared
+from vlframe.composer.compose import composed_words, finished, folder_of, prepared
 from vlframe.composer.explain import REFUSED, explain
 from vlframe.composer.guard import refuse_strange_hydra
 from vlframe.composer.help import help_of
+from vlframe.composer.list_items import items_explained
 from vlframe.composer.offer import hydra_with, open_registry, schemas
 from vlframe.composer.start import start_of
 from vlframe.config.checks import check_given
@@ -77,11 +79,12 @@ def run_jobs(
         with hydra_with(registry, folder_of(line)) as hydra:
             line = prepared(config_name, line, registry, hydra)
             start = line.flags.config_name or start_of(config_name, line)
-            if _only_shows(hydra, start, line, schema, registry):
-                return None
-            job = Job(line, schema, path, registry, more or {})
-            several = line.flags.multirun or line.value("hydra.mode") == "MULTIRUN"
-            return _sweep(hydra, start, line, job, after_sweep) if several else _once(hydra, start, line, job)
+            with items_explained(line, partial(composed_words, hydra, start)):
+                if _only_shows(hydra, start, line, schema, registry):
+                    return None
+                job = Job(line, schema, path, registry, more or {})
+                several = line.flags.multirun or line.value("hydra.mode") == "MULTIRUN"
+                return _sweep(hydra, start, line, job, after_sweep) if several else _once(hydra, start, line, job)
     except REFUSED as error:
         raise explain(error, registry, schema.__dataclass_fields__) from error
 
@@ -124,12 +127,12 @@ def _once(hydra: Hydra, start: str, line: CommandLine, job: Job) -> Any:
 
 
 def _sweep(hydra: Hydra, start: str, line: CommandLine, job: Job, after: Callable[[Path], None] | None) -> list[Any]:
-    composed = hydra.compose_config(
+    of_all = hydra.compose_config(
         start, line.words, run_mode=RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
     )
-    folder = str(composed.hydra.sweep.dir)  # resolved once, so that every process uses the same one
+    folder = str(of_all.hydra.sweep.dir)  # resolved once, so that every process uses the same one
     job.sweep = Path(folder).resolve()
-    job.asked = _asked(hydra, line, composed, job)
+    job.asked = _asked(hydra, line, of_all, job)
     problem: BaseException | None = None
     try:
         hydra.multirun(start, job, [*line.words, f"hydra.sweep.dir={json.dumps(folder)}"])

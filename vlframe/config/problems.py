@@ -145,7 +145,8 @@ def _no_such_key(error: OmegaConfBaseException, parent: DictConfig, choose: Call
     if places and chosen:
         now = present_key(key)
         nearest = [now] if now in places else sorted(places, key=lambda place: place.count("."))
-        return f"there is no key {key!r}. Did you mean {some_of(nearest, 4, ' or ')}?"
+        own = f"; {where} has {', '.join(keys)}" if where and "name" in keys else ""  # of a component
+        return f"there is no key {key!r}{own}. Did you mean {some_of(nearest, 4, ' or ')}?"
     if where and (hint := present_hint(key)):
         return f"there is no key {key!r}{hint}"
     if not chosen:
