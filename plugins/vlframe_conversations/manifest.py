@@ -115,7 +115,7 @@ class Manifest:
             except (ValueError, RecursionError) as error:
                 comment = comment_at(text, getattr(error, "pos", at))
                 broken(getattr(error, "lineno", line), comment or f"not JSON ({_reason(error)})")
-                end = _behind(text, at)
+                end = _after(text, at)
             else:
                 if isinstance(row, dict):
                     yield at, end, line
@@ -151,7 +151,7 @@ class Manifest:
             broken(line, f"not JSON (found {found} where {expected} should be){rest}")
 
 
-def _behind(text: str, at: int) -> int | None:
+def _after(text: str, at: int) -> int | None:
     """Return the end of a broken element that begins at ``at``, by its brackets: the comma or bracket that follows it.
 
     None if the brackets do not show it.
@@ -181,11 +181,9 @@ def _why_no_row(line: str) -> str:
         return comment_at(line, 0) or f"not a whole JSON object; {SHAPE}"
     if not isinstance(found, dict):
         return f"not a whole JSON object; {SHAPE}"
-    behind = _skip(line, end)
-    said = (
-        "a comma follows the object" if line[behind:] == "," else f"the object ends at column {end}, and more follows"
-    )
-    return comment_at(line, behind) or f"{said}; {SHAPE}"
+    after = _skip(line, end)
+    said = "a comma follows the object" if line[after:] == "," else f"the object ends at column {end}, and more follows"
+    return comment_at(line, after) or f"{said}; {SHAPE}"
 
 
 def _skip(text: str, at: int) -> int:

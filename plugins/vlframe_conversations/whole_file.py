@@ -164,6 +164,6 @@ def _inside(keys: list[str], path: Path) -> str:
     what = f"with its rows in the list {names}" if keys else "whose values are rows"
     query = f".[{json.dumps(keys[0])}][]" if keys else ".[]"
     return (
-        f"the file is one object {what}, and {SHAPE}; write the rows alone, for example with "
+        f"the file is one object {what}, and {SHAPE}; write only the rows, for example with "
         f"jq -c '{query}' {path.name} > rows.jsonl"
     )

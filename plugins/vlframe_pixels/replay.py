@@ -15,7 +15,7 @@ ATOL = 1e-6  # of normalised values, closer than the recording's own; bytes are 
 
 
 def own_front_end(recording: Path) -> SquarePixels | None:
-    """Return the front end of an encoder of the recorded size; None if this is no recording of frames alone."""
+    """Return the front end of an encoder of the recorded size; None if this is no recording of only frames."""
     about = recording.with_suffix(".json")
     said = read_json(about) if about.is_file() else {}
     return SquarePixels(said["config"]["size"], *CLIP, "bicubic", "crop") if said.get("system") == SYSTEM else None

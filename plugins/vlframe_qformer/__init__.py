@@ -81,7 +81,7 @@ class QFormerInstructParams:
     intermediate: int = 3072
     dropout: float = 0.1
     drop_path: float = 0.2  # of the last layer's branches, in training; none in the first, in between in even steps
-    text: bool = True  # false: the queries read alone
+    text: bool = True  # false: the queries read without it
     tokenizer: str = (
         "google-bert/bert-base-uncased"  # a folder, a hub id, or letters: spelled words, for random weights
     )

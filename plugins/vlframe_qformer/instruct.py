@@ -113,7 +113,7 @@ class QFormerInstruct(nn.Module):
         queries = self._queries().shape[1]
         return self.projection(self.output(features_BTHWD, instruction_BI)[:, :queries])
 
-    # What follows compares media with captions (``vlframe.AligningConnector``), by the original queries alone.
+    # What follows compares media with captions (``vlframe.AligningConnector``), by the original queries only.
 
     @property
     def beginning(self) -> int:
@@ -149,7 +149,7 @@ class QFormerInstruct(nn.Module):
         return media_BQP, self._heads.words(found_BNJ[:, queries:], words_VJ)
 
     def read(self, ids_BI: Tensor) -> Tensor:
-        """Return ``text_BP`` of captions alone."""
+        """Return ``text_BP`` of only captions."""
         found_BIJ = self.qformer(input_ids=ids_BI, attention_mask=seen_by_all(ids_BI != PAD)).last_hidden_state
         return self._heads.text(found_BIJ)
 

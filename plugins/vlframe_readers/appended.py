@@ -1,4 +1,4 @@
-"""Detect files of sound or film behind which another one of their kind was written (``cat a.wav b.wav``).
+"""Detect files of sound or film after which another one of their kind was written (``cat a.wav b.wav``).
 
 FFmpeg stops after the first one, or takes the second one's header for its content. Formats that are chains of frames
 without a header that counts them (FLAC, AAC, Ogg, MPEG, AVI) are read whole, and are not listed here.

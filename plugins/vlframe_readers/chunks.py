@@ -280,7 +280,7 @@ def _ebml_length(head: bytes) -> tuple[int, int | None]:
 
 def flv(file: BinaryIO, size: int) -> int:
     """Measure FLV: a header of nine bytes and four, then tags: 11 bytes with the length of what follows it, and four
-    that repeat it, which may be missing behind the last one.
+    that repeat it, which may be missing after the last one.
     """
     at = end = 13
     while at + 4 <= size:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Of AVCodecContext.err_detect: verify checksums, and fail instead of concealing.
 ERRORS = {"err_detect": "+crccheck+explode"}
-# Part of FFmpeg's name, and the beginning of a line that means damage for certain. Others of the same level also occur
-# in good files, for example after a seek.
+# Part of FFmpeg's name, and the beginning of a line that always means damage. Others of the same level also occur in
+# good files, for example after a seek.
 LOG = (
     ("gif", "LZW decode failed"),
     ("matroska", "0x00 at pos"),

@@ -29,7 +29,7 @@ def add_first_files(layers: TensorLayers, bert: Path, umt: Path) -> None:
     if not umt.is_file():
         raise WeightsError(f"umt is {umt}, and there is no such file")
     held = read_tensors(umt, INSIDE)
-    whole = any(name.startswith(UMT) for name in held)  # a file of the encoder alone has its names without the prefix
+    whole = any(name.startswith(UMT) for name in held)  # a file of only the encoder has its names without the prefix
     own = {name: value for name, value in held.items() if not whole or name.startswith(UMT)}
     layers.add(f"umt:{umt.name}", own, under="" if whole else UMT)
     layers.add(f"umt:{umt.name}", {name: held[name] for name in held if name not in own}, under="umt.")

@@ -3,7 +3,7 @@
 ``umt_l16_qformer.pth`` is what the first stage trains. That stage begins with BERT, whose folder is then the source,
 and UMT's own file. The later ones save what they train (encoder, Q-Former, projection, and low-rank adapters of the
 language model from the third on) and every buffer, under the key ``model``; the language model itself stays in its own
-folder. Stage 2 has no instruction, so what reads one is in the first file alone. Files are read in the order of
+folder. Stage 2 has no instruction, so what reads one is only in the first file. Files are read in the order of
 ``Format.sources``.
 """
 

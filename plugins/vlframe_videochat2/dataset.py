@@ -41,7 +41,7 @@ class Instructions(Rows):
     """``[{"video": file, "QA": [{"i", "q", "a"}], "start", "end"}]``.
 
     The medium comes before the first question, the instruction ``i`` of the first pair is a system turn. A question may
-    be empty: the answer is then a caption. Rows with ``QA`` alone are conversations without media.
+    be empty: the answer is then a caption. Rows with only ``QA`` are conversations without media.
     """
 
     def sample(self, row: Any, name: str, where: str) -> Sample:

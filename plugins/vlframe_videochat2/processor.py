@@ -1,4 +1,4 @@
-"""The official texts and pictures behind vlframe's ``Processor``; frames are the sampler's and the front end's."""
+"""The official texts and pictures, as a ``Processor`` of vlframe; frames are the sampler's and the front end's."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class ProcessorParams:
 
 @dataclass
 class InstructionsParams:
-    path: str | None = None  # [{"video" or "image": file, "QA": [{"i", "q", "a"}], "start", "end"}]; or "QA" alone
+    path: str | None = None  # [{"video" or "image": file, "QA": [{"i", "q", "a"}], "start", "end"}]; or only "QA"
     media_root: str | None = None  # None: the file's own folder
     shuffle: bool = True  # the order of a row's questions is random, but the same in every pass
 

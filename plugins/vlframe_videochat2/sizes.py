@@ -67,7 +67,7 @@ def composition(
 
 def first_stage(config: Mapping[str, Any], tensors: Tensors, bert: Path) -> dict[str, Any]:
     """Return encoder, connector and media of the first stage: UMT's last block is not run, frames have embeddings, and
-    the Q-Former has heads and reads captions alone. Its tokenizer is that of the folder, if there is one.
+    the Q-Former has heads and reads only captions. Its tokenizer is that of the folder, if there is one.
     """
     here = any((bert / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
     return {

@@ -176,10 +176,10 @@ def test_words_say_whether_something_is_used() -> None:
     )
     assert control_words("shuffled", control).endswith("it uses the order of the frames")
     same = paired_control([(1.0, 1.0, f"clip{number}") for number in range(60)], shares=True)
-    assert "does not change for certain without sound (difference +0.0 points, 95 % −" in control_words(
+    assert "does not change significantly without sound (difference +0.0 points, 95 % −" in control_words(
         "no_sound", same
     )
-    assert control_words("no_sound", same).endswith("nothing here shows use of sound")
+    assert control_words("no_sound", same).endswith("no evidence that it uses sound")
     one = Control(1, 1.0, 0.0, *[float("nan")] * 3)
     assert one.changes is None and "too little to say more" in control_words("blind", one)
 

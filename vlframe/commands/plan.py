@@ -37,7 +37,7 @@ def _help() -> str:
     from vlframe.distributed.devices import DEVICES
 
     names = ", ".join([*DEVICES, "cpu"])
-    return f"of plan alone:\n  device=…  what stages are planned for: {names}; by default, the device of this machine"
+    return f"only of plan:\n  device=…  what stages are planned for: {names}; by default, the device of this machine"
 
 
 def show(config: RunConfig, registry: Registry, device: str | None = None) -> str:

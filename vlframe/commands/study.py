@@ -33,7 +33,7 @@ vlframe study plan|run|show|report|wandb-sweep <study.yaml> [key=value …]
                                                    several machines that share the folder: each takes what is left
   vlframe study run study.yaml --fail-fast         begin no other cell once one has failed
   vlframe study run study.yaml --retry             run failed cells again, too
-  vlframe study run study.yaml 'cell=large 8f' seed=1       this cell alone
+  vlframe study run study.yaml 'cell=large 8f' seed=1       only this cell
   vlframe study run study.yaml hydra/launcher=joblib hydra.launcher.n_jobs=2
   vlframe study show study.yaml format=table|markdown|csv|json
   vlframe study report study.yaml                  report/ in its folder: README.md, table.csv, table.tex, figures,

@@ -21,7 +21,7 @@ class PixelFrontEnd(Protocol):
     training: some systems are trained with another mean and std than they are used with; and
     ``prepare_to_train(frames_TYXC, generator)``, which replaces ``prepare`` there, with pictures varied at random. Its
     NumPy generator, seeded by the run's seed and the sample's position in the run, is the only source of randomness.
-    A static ``verify(recording)`` yields a ``Comparison`` for each output that it knows of a recording of frames alone;
+    A static ``verify(recording)`` yields a ``Comparison`` for each output that it knows of a recording of only frames;
     none of any other recording.
     """
 

@@ -193,6 +193,6 @@ def tag_after(text: str, kind: str, other: str) -> str:
     )
 
 
-def _tags(behind: str = "") -> re.Pattern[str]:
+def _tags(after: str = "") -> re.Pattern[str]:
     """Return a pattern for any tag with an optional escaping backslash."""
-    return re.compile(rf"(?P<escape>\\?)<(?P<kind>{'|'.join(map(re.escape, TAGS))})>{behind}")
+    return re.compile(rf"(?P<escape>\\?)<(?P<kind>{'|'.join(map(re.escape, TAGS))})>{after}")

@@ -48,7 +48,7 @@ def verify(files: Sequence[str], format: str | None = None, registry: Registry |
 
 
 def _comparisons(recording: Path, format: str | None, registry: Registry) -> Iterator[Comparison]:
-    """Yield the comparisons of a format; of a recording of frames alone, those of the front ends that know it."""
+    """Yield the comparisons of a format; of a recording of only frames, those of the front ends that know it."""
     pictures = [] if format else list(_of_pictures(recording, registry))
     if not pictures:
         reader = open_format(format or recognise(recording, registry), registry)

@@ -162,7 +162,7 @@ def _answers_by_prefix(text: str, template: ChatTemplate, turns: Sequence[Turn],
         before = _render(template, turns[:index], sample, opening=True)
         last = index + 1 == len(turns)
         through = (text if last else _render(template, turns[: index + 1], sample)).rstrip()
-        if closing and closing in through[len(before) :]:  # some templates write a last token behind it
+        if closing and closing in through[len(before) :]:  # some templates write a last token after it
             through = through[: through.rindex(closing) + len(closing)]
         if not (text.startswith(before) and text.startswith(through)):
             return None

@@ -32,7 +32,7 @@ REFUSALS = (
     LookupError,
     AttributeError,
 )  # raised by code inside a template
-TELLING_WORDS = 2  # characters behind an answer that end one: a full stop or a quotation mark does not
+TELLING_WORDS = 2  # characters after an answer that end one: a full stop or a quotation mark does not
 _LONG = '"It" ' + "and so on, " * 2000
 _ESCAPED = re.compile(r'\\"It\\"|&(quot|#34|#x22);It&(quot|#34|#x22);')
 _REPEATS = 8  # renderings of one conversation that must be equal
@@ -40,7 +40,7 @@ _REPEATS = 8  # renderings of one conversation that must be equal
 
 @dataclass(frozen=True)
 class EndOfTurn:
-    """What a template writes behind an answer: plain ``words``, then the special ``token`` that ends the turn; "" for
+    """What a template writes after an answer: plain ``words``, then the special ``token`` that ends the turn; "" for
     what it does not write.
     """
 
@@ -131,7 +131,7 @@ class ChatTemplate:
             (start, end), gap = places[number], before[number]
             own = lead(gap, opening)
             if number in thoughtful:
-                own = _behind_own(gap, added[number], opening) if number in added else _behind_opening(gap, opening)
+                own = _behind_own(gap, added[number], opening) if number in added else _after_opening(gap, opening)
                 end = end if text.startswith(closing or "\0", end) else _past_words(text, end)
             last = end + len(closing) * text.startswith(closing, end)
             first = start - len(own)
@@ -152,7 +152,7 @@ class ChatTemplate:
         answer = mark(len(turns))
         try:
             whole = self.render([*turns, Turn("assistant", answer)])
-        except REFUSALS:  # a template that is for questions alone, here
+        except REFUSALS:  # a template that is only for questions, here
             return opened
         before, found, _ = whole.rpartition(answer)
         if not found or _same_but_blanks(before, opened):
@@ -219,13 +219,13 @@ class ChatTemplate:
             )
 
     def _closing(self, parts: bool, turns: Sequence[Turn]) -> str:
-        """Return the end of an answer's turn: what stands behind the answer of ``turns`` whatever comes next."""
+        """Return the end of an answer's turn: what follows the answer of ``turns`` whatever comes next."""
         answer, more = turns[-1].text, mark(len(turns))
-        behind = [self._render(turns, parts, False).partition(answer)[2]]
+        following = [self._render(turns, parts, False).partition(answer)[2]]
         try:
-            behind.insert(0, self._render([*turns, Turn("user", more)], parts, True).partition(answer)[2])
+            following.insert(0, self._render([*turns, Turn("user", more)], parts, True).partition(answer)[2])
         except REFUSALS:  # a template for one question and its answer
-            return behind[0].rstrip()
+            return following[0].rstrip()
         others = []
         for role in ("assistant", "system"):
             try:
@@ -233,7 +233,7 @@ class ChatTemplate:
             except REFUSALS:  # many templates take no two answers, or no system turn, in a row
                 continue
         special = self._special_tokens()
-        return common_end([*behind, *others], special) or common_end(behind, special) or behind[1].rstrip()
+        return common_end([*following, *others], special) or common_end(following, special) or following[1].rstrip()
 
     def _special_tokens(self) -> list[str]:
         return [*self._tokenizer.all_special_tokens, *map(str, self._tokenizer.added_tokens_decoder.values())]
@@ -247,7 +247,7 @@ class ChatTemplate:
 
 
 def no_end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a warning about a template that writes nothing behind an answer; "" for one that does."""
+    """Return a warning about a template that writes nothing after an answer; "" for one that does."""
     template = ChatTemplate(tokenizer)
     end = template.facts.end
     if end.token or len(end.words) >= TELLING_WORDS:
@@ -275,12 +275,12 @@ def _same_but_blanks(one: str, other: str) -> bool:
     return long.startswith(short) and not long[len(short) :].strip()
 
 
-def common_end(behind: Sequence[str], special: Collection[str]) -> str:
+def common_end(following: Sequence[str], special: Collection[str]) -> str:
     """Return what all of these texts begin with, in whole tokens, without blanks at its end. Two special tokens may
     begin alike.
     """
     unit = re.compile(rf"{_one_of(special)}|<[^<>\s]+>|\[[^][\s]+\]|\s|[^\s<[]+|.")
-    split = [unit.findall(text) for text in behind]
+    split = [unit.findall(text) for text in following]
     shared = takewhile(lambda units: len(set(units)) == 1, zip(*split, strict=False))
     return "".join(units[0] for units in shared).rstrip()
 
@@ -302,15 +302,15 @@ def _gaps(text: str, places: Sequence[Span]) -> dict[int, str]:
 
 
 def _behind_own(gap: str, bare: str, opening: str) -> str:
-    """Return what stands in ``gap`` behind the template's own text: the longer one of its ``opening`` and ``bare``,
+    """Return what stands in ``gap`` after the template's own text: the longer one of its ``opening`` and ``bare``,
     which is what it writes there without a thought.
     """
-    behind = _behind_opening(gap, opening)
-    return min(behind, lead(bare, opening) + gap[len(bare) :], key=len) if gap.startswith(bare) else behind
+    following = _after_opening(gap, opening)
+    return min(following, lead(bare, opening) + gap[len(bare) :], key=len) if gap.startswith(bare) else following
 
 
-def _behind_opening(gap: str, opening: str) -> str:
-    """Return the end of ``gap`` behind the template's ``opening``, or behind as much of it as stands there."""
+def _after_opening(gap: str, opening: str) -> str:
+    """Return the end of ``gap`` after the template's ``opening``, or after as much of it as there is."""
     for start in range(len(opening.rstrip())):
         at = gap.rfind(opening[start:])
         if at >= 0:

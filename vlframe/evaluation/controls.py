@@ -132,8 +132,8 @@ def control_words(name: str, control: Control) -> str:
         way = "falls" if control.difference < 0 else "rises"
         return f"the score {way} by {size} {how} ({inside}): it uses {what}"
     return (
-        f"the score does not change for certain {how} (difference {_points(control.difference)} points, {inside}): "
-        f"nothing here shows use of {what}"
+        f"the score does not change significantly {how} (difference {_points(control.difference)} points, {inside}): "
+        f"no evidence that it uses {what}"
     )
 
 

@@ -1,7 +1,7 @@
 """Seeds crossed with clips: how sure a score is, and a difference between two choices on the same questions.
 
-A claim about a recipe holds for other clips of this kind, and for other seeds; one about some weights for other clips
-alone. Questions about one clip stand and fall together. S seeds, Q questions, C clips.
+A claim about a recipe holds for other clips of this kind, and for other seeds; one about some weights only for other
+clips. Questions about one clip stand and fall together. S seeds, Q questions, C clips.
 
 The variances are those of a two-level bootstrap (seeds are drawn anew, then clips; Owen 2007) with as many resamples as
 there can be, which has a closed form. What is chance in single answers such a bootstrap counts three times; it is

@@ -77,7 +77,7 @@ def verdicts(differences: Sequence[Difference], margin: float | None = None, alp
     """Return a verdict for each difference, with Holm's correction over all of them, for tests and for equivalence
     alike.
 
-    What is within the margin for certain is equal, though it be not zero for certain: the margin is what matters.
+    A difference that is significantly within the margin is equal, even if it is significantly different from zero.
     """
     corrected = holm([item.p for item in differences])
     equal = holm([math.nan if margin is None else equivalence(item, margin) for item in differences])

@@ -1,4 +1,4 @@
-"""Ends generated answers: at texts that end one, and before the words that a chat template writes behind one."""
+"""Ends generated answers: at texts that end one, and before the words that a chat template writes after one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlframe.errors import ConfigError
 @dataclass(frozen=True)
 class Ending:
     """What ends an answer besides a token. ``stops``: texts at whose first occurrence it ends. ``closing``: words that
-    the chat template writes behind an answer before its end-of-turn token; the model has learnt them, and they are not
+    the chat template writes after an answer before its end-of-turn token; the model has learnt them, and they are not
     part of the answer.
     """
 

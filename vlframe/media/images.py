@@ -172,7 +172,7 @@ def _moving_count(image: Image) -> int:
 def _check_alone(path: Path, image: Image) -> None:
     """Refuse a file of two pictures, or of an animation and a film, of which only the first would be seen.
 
-    What stands behind a still picture otherwise belongs to it: a phone's film or sound (motion photos), a JPEG preview.
+    What otherwise follows a still picture belongs to it: a phone's film or sound (motion photos), a JPEG preview.
     """
     if image.format == "JPEG" and (count := motion_jpeg(path)) > 1:
         raise MediaError(

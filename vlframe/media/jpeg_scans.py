@@ -27,7 +27,7 @@ REMEMBERED = 16  # tables; most encoders always use the same
 class _Component:
     across: int
     down: int
-    widths: int = 0  # blocks of the component alone, which a scan of it alone codes
+    widths: int = 0  # blocks of the component, in a scan that codes no other
     heights: int = 0
     nonzero: bytearray = field(default_factory=bytearray)  # of all its coefficients so far
     missing: list[int] = field(default_factory=lambda: [16] * BLOCK)  # bits of each coefficient that are still to come
@@ -68,7 +68,7 @@ class _Bits:
 
 
 class _PastEnd(Exception):
-    """A code would begin behind the data."""
+    """A code would begin after the data."""
 
 
 def unended_at(content: bytes) -> int | None:
@@ -76,7 +76,7 @@ def unended_at(content: bytes) -> int | None:
 
     None for a JPEG that has its end mark or lacks pixels, and for one that cannot be followed.
     """
-    if _is_ended(content):  # most files, phones' with a film behind it among them: no code is followed
+    if _is_ended(content):  # most files, phones' with a film after it among them: no code is followed
         return None
     try:
         return _Picture(content).follow()
@@ -85,7 +85,7 @@ def unended_at(content: bytes) -> int | None:
 
 
 def _is_ended(content: bytes) -> bool:
-    """Return whether the end mark is there, behind the last scan."""
+    """Return whether the end mark is there, after the last scan."""
     at = 2
     while (mark := MARKER.match(content, at)) and mark[1][0] != END:
         at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
@@ -119,7 +119,7 @@ class _Picture:
                     return end if self._is_complete() else None
             elif not self._header(kind, segment):
                 return None
-        if mark is None and not content[at:].strip(b"\xff"):  # cut behind a scan and the segments after it
+        if mark is None and not content[at:].strip(b"\xff"):  # cut after a scan and the segments after it
             return at if self._is_complete() else None
         return None
 

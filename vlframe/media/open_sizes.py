@@ -67,7 +67,7 @@ def _big(length: int) -> bytes:
 
 
 def _chunks(file: BinaryIO, size: int, order: Literal["big", "little"]) -> Iterator[tuple[int, bytes]]:
-    """Yield position and name of the chunks behind the first twelve bytes, up to the end of the file."""
+    """Yield position and name of the chunks after the first twelve bytes, up to the end of the file."""
     at = 12
     for _ in range(CHUNKS):
         file.seek(at)

@@ -1,6 +1,6 @@
-"""Finds where a PNG, GIF, WebP or AVIF ends in its file, and what was written behind it (``cat a.webp b.webp``).
+"""Finds where a PNG, GIF, WebP or AVIF ends in its file, and what was written after it (``cat a.webp b.webp``).
 
-Also tells Motion JPEG, a film of whole pictures, from a photo: cameras write pictures behind one, too.
+Also tells Motion JPEG, a film of whole pictures, from a photo: cameras write pictures after one, too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LEAST_FILM = 3  # pictures
 
 
 def motion_jpeg(path: Path) -> int:
-    """Return the number of pictures in a JPEG behind which others of its size follow at once; 1 for a photo, behind
-    which a camera may have put a preview or a second view. Raises ``OSError``.
+    """Return the number of pictures in a JPEG that others of its size follow at once; 1 for a photo, after which a
+    camera may have put a preview or a second view. Raises ``OSError``.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         begins = [0, *(found.end() for found in NEXT_JPEG.finditer(content))]
@@ -43,7 +43,7 @@ def _jpeg_size(content: mmap.mmap, at: int) -> bytes:
 
 
 def what_follows(path: Path, kind: str) -> tuple[Format, int] | None:
-    """Return the format of the file that begins behind a picture of this kind (Pillow's name), and at which byte; None
+    """Return the format of the file that begins after a picture of this kind (Pillow's name), and at which byte; None
     if there is none. Raises ``OSError``.
     """
     with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""What stands behind the scores of a study's cells: their runs, scores by category, learning curves, changed keys."""
+"""The evidence for the scores of a study's cells: their runs, scores by category, learning curves, changed keys."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def workspace_spec(results: StudyResults, axes: Sequence[str], group: str) -> Sp
 
 
 def report_spec(results: StudyResults, axes: Sequence[str], group: str, text: Sequence[str]) -> Spec:
-    """Return a report: a study's text, Markdown by paragraph, and behind it the panels of its saved view."""
+    """Return a report: a study's text, Markdown by paragraph, followed by the panels of its saved view."""
     view = workspace_spec(results, axes, group)
     return {
         "kind": "report", "title": results.name, "description": f"differences to {results.baseline}",

@@ -57,7 +57,7 @@ def digest(of: Identity) -> str:
 
 
 def digest_of_recorded(config: Mapping[str, Any]) -> str:
-    """Return the digest of a recorded config with its seed, files by name alone: what they hold may have changed."""
+    """Return the digest of a recorded config with its seed, files only by name: what they hold may have changed."""
     return digest({"config": _counted(config, by_content=False)})
 
 

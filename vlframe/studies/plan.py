@@ -43,7 +43,7 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The cells, those that are left out behind them, and what all of them come to."""
+    """The cells, then those that are left out, and the total."""
 
     cells: tuple[CellPlan, ...]
     runs: int

@@ -121,7 +121,7 @@ def _outcome(item: Selected, problems: list[str]) -> Outcome | None:
 
 
 def _history(folder: RunFolder, trained: bool, problems: list[str]) -> list[tuple[int, Mapping[str, float]]]:
-    """Return the rows of metrics.csv. A row behind a later step belongs to that step, as in the live history."""
+    """Return the rows of metrics.csv. A row that follows a later step belongs to that step, as in the live history."""
     file, rows = folder.metrics_csv, list[tuple[int, dict[str, float]]]()
     if not file.is_file():
         if trained:
