@@ -20,10 +20,11 @@ from vlframe.composer.nested import with_places
 from vlframe.composer.offer import hydra_with, offer, open_registry, schemas
 from vlframe.composer.start import start_of
 from vlframe.config.schema import RunConfig
-from vlframe.config.typed import typed, unresolved
+from vlframe.config.typed import UnknownParameter, typed, unresolved
 from vlframe.errors import ConfigError
 from vlframe.registry.registry import Registry
 from vlframe.registry.settle import settled
+from vlframe.runs.saved import changed_since
 
 __all__ = ["compose", "compose_line", "finished", "open_registry", "prepared"]
 
@@ -113,7 +114,12 @@ def finished(
     values |= dict.fromkeys(line.absent)
     if issubclass(schema, RunConfig):
         values = _of_a_run(schema, values, choices, registry)
-    result: Any = settled(schema, values, registry)
+    try:
+        result: Any = settled(schema, values, registry)
+    except UnknownParameter as error:
+        if line.value("resume"):
+            raise changed_since(error) from error
+        raise
     if result.plugins.paths != line.plugin_paths:
         raise ConfigError(
             f"a config names plugins.paths={list(result.plugins.paths)}; files that are plugins are code, and are "

@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from vlframe.config.fields import MISSING, keys_of
 from vlframe.config.items import items_problem
 from vlframe.config.open_schema import open_schema
 from vlframe.config.problems import key_problem, value_problem
-from vlframe.errors import ConfigError, one_line
+from vlframe.errors import ConfigError, did_you_mean, one_line
 from vlframe.paths import cache_folder
 
 T = TypeVar("T")
 
 # ``${cache:weights/x}`` in a config is a file in vlframe's cache folder on this machine.
 OmegaConf.register_new_resolver("cache", lambda path: str(cache_folder() / path), replace=True)
+
+
+class UnknownParameter(ConfigError):
+    """A component's settings have a key that is not among its parameters."""
 
 
 def typed(schema: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +90,13 @@ def check_parameters(schema: type, label: str, given: Any) -> dict[str, Any]:
             raise ConfigError(f"{label}: {problem}")
         merged = _container(OmegaConf.unsafe_merge(OmegaConf.structured(schema), values))
         return typing.cast(dict[str, Any], _still_missing(merged, values))
+    except (ConfigKeyError, ConfigAttributeError) as error:
+        there = error.parent_node
+        names = list(map(str, there)) if isinstance(there, DictConfig) else [f.name for f in dataclasses.fields(schema)]
+        hint = did_you_mean(str(error.key), names)
+        raise UnknownParameter(
+            f"{label} has no parameter {error.full_key or error.key!r}; it has {', '.join(names)}{hint}"
+        ) from error
     except OmegaConfBaseException as error:
         allowed = ", ".join(item.name for item in dataclasses.fields(schema))
         raise ConfigError(f"{label}: {value_problem(error)} (its keys are {allowed})") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlframe.config.moved import relocated
 from vlframe.config.schema import RunConfig, run_schema
-from vlframe.config.typed import typed
+from vlframe.config.typed import UnknownParameter, typed
 from vlframe.errors import ConfigError, UnknownName
 from vlframe.registry.registry import Registry
 from vlframe.registry.settle import settled_typed
@@ -24,10 +24,20 @@ def checked(saved: Mapping[str, Any], registry: Registry, changes: Mapping[str, 
         raise ConfigError(f"the config of the run: {error}") from error
     try:
         return settled_typed(schema, relocated(values), registry, saved=True)
+    except UnknownParameter as error:
+        raise changed_since(error) from error
     except UnknownName as error:
         paths = ", ".join(values["plugins"]["paths"])
         hint = f"; the run was made with plugins.paths=[{paths}]: give that again" if paths else ""
         raise UnknownName(f"{error}{hint}") from error
+
+
+def changed_since(error: UnknownParameter) -> ConfigError:
+    """Return the error about a saved run that has a parameter which the installed component does not."""
+    return ConfigError(
+        f"the config of the run: {error}. If a plugin has changed since the run was made, use the version that it was "
+        f"made with, or take the key out of its config.yaml"
+    )
 
 
 def _without_replaced(saved: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
