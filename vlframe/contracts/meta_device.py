@@ -88,7 +88,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor | None:
-    """As on the CPU, the result lies in memory as the queries do."""
+    """Return a tensor that lies in memory as the queries do, as the CPU's result does."""
     if enable_gqa or (is_causal and attn_mask is not None) or not (_like(key, query) and _like(value, query)):
         return None
     if key.shape != value.shape or key.dim() != query.dim() or query.dim() < 3:
