@@ -68,8 +68,7 @@ def padded_layout(mask_BS: Tensor) -> SequenceLayout:
 
 
 class LanguageModel(Protocol):
-    """A decoder over embeddings. ``loss`` computes logits, and only at supervised positions. Logits are computed by
-    ``loss``, and only where something is supervised.
+    """A decoder over embeddings. ``loss`` computes logits only where something is supervised.
 
     A module may also offer ``blocks()``, ``enable_gradient_checkpointing()``, ``lora_targets`` (names of the linear
     layers that adapters go to), ``check_machine(parameters)`` (a static method that rejects what this machine cannot
