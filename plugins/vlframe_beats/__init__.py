@@ -29,6 +29,8 @@ class BeatsParams:
     num_buckets: int = 320  # buckets of distances
     max_distance: int = 800  # larger distances share one bucket
     gru_rel_pos: bool = True  # the query gates that bias
+    activation_fn: str = "gelu"  # gelu: of every published checkpoint, and the only one that is built
+    layer_norm_first: bool = False  # false: norms follow attention and MLP; as above
     deep_norm: bool = True  # residuals times (2 * layers) ** 0.25 (Wang et al. 2022)
     dropout_input: float = 0.0
     dropout: float = 0.0
@@ -38,6 +40,7 @@ class BeatsParams:
     layer_wise_gradient_decay_ratio: float = 0.6  # factor on the gradient that each block passes back
 
 
+BUILT = {"activation_fn": "gelu", "layer_norm_first": False}  # the values that these fields can have
 SMALL = {  # 4 s give 24 x 8 = 192 steps of 64
     "seconds": 4.0,
     "embed_dim": 48,

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from vlframe import ConfigError, WeightsError, load_strict, read_pickle, read_tensors
-from vlframe_beats import BeatsParams
+from vlframe_beats import BUILT, BeatsParams
 
 # Parameters that are not in a checkpoint's configuration, or that only change training.
 FREE = {
     "source", "seconds", "pad", "dropout_input", "dropout", "attention_dropout", "activation_dropout",
     "encoder_layerdrop", "layer_wise_gradient_decay_ratio",
 }  # fmt: skip
-FIXED = {"activation_fn": "gelu", "layer_norm_first": False}  # true of every published checkpoint
 PREDICTOR = "predictor."  # the classifier of sounds
 SHARED = re.compile(r"encoder\.layers\.[1-9]\d*\.self_attn\.(relative_attention_bias\.weight)")
 FIRST = r"encoder.layers.0.self_attn.\1"
@@ -26,11 +25,11 @@ FIRST = r"encoder.layers.0.self_attn.\1"
 def load(model: nn.Module, config: BeatsParams, source: Path) -> None:
     """Fill ``model``. ConfigError if the checkpoint's configuration differs; WeightsError if its weights do not fit."""
     weights, theirs = _read(source)
-    ours = {name: value for name, value in asdict(config).items() if name not in FREE} | FIXED
+    ours = {name: value for name, value in asdict(config).items() if name not in FREE}
     wrong = [name for name in ours if name in theirs and theirs[name] != ours[name]]
     if wrong:
         told = "; ".join(f"{name} is {ours[name]!r}, there {theirs[name]!r}" for name in wrong)
-        able = "set them alike" if not FIXED.keys() & set(wrong) else f"only {FIXED} is built here"
+        able = "set them alike" if not BUILT.keys() & set(wrong) else f"only {BUILT} is built here"
         raise ConfigError(f"beats disagrees with the configuration in {source}: {told}; {able}")
     load_strict(model, own_weights(weights, str(source)), str(source))
 

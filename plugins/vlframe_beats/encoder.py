@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlframe import ConfigError, is_meta
-from vlframe_beats import BeatsParams
+from vlframe_beats import BUILT, BeatsParams
 from vlframe_beats.checkpoint import load
 from vlframe_beats.fbank import MELS, Fbank
 from vlframe_beats.transformer import Transformer
@@ -55,6 +55,9 @@ class Beats(nn.Module):
 
 
 def _check(config: BeatsParams) -> None:
+    if wrong := [name for name, value in BUILT.items() if getattr(config, name) != value]:
+        given = ", ".join(f"{name}={getattr(config, name)!r}" for name in wrong)
+        raise ConfigError(f"a BEATs with {given} cannot be built; only {BUILT}, as every published one has it")
     width, heads, groups = config.encoder_embed_dim, config.encoder_attention_heads, config.conv_pos_groups
     if width % heads or width % groups:
         raise ConfigError(

@@ -36,9 +36,7 @@ CONNECTORS = {  # official name: ours
 }
 MLP = re.compile(r"mlp(\d+)x_gelu")
 TOWERS = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
-# The audio encoder's parameters beside the fields of BEATs' own cfg, and the fixed values of every cfg it can build.
-NOT_BEATS = ("source", "seconds", "pad")
-BEATS_FIXED = {"activation_fn": "gelu", "layer_norm_first": False}
+NOT_BEATS = ("source", "seconds", "pad")  # the audio encoder's parameters that are no fields of BEATs' own cfg
 # transformers in the official code lets a token attend to this many more before it than sliding_window says (its mask
 # begins at i - window, in eager, sdpa and flash alike); transformers 5 counts the token itself.
 WINDOW = 1
@@ -112,17 +110,13 @@ def audio_encoder(cfg: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
             f"{where} has an audio tower and no BEATs file with its cfg, so its shape is not known; give "
             "sources.audio=<BEATs .pt>"
         )
-    wrong = [name for name, value in BEATS_FIXED.items() if cfg.get(name, value) != value]
-    if wrong:
-        told = ", ".join(f"{name}={cfg[name]!r}" for name in wrong)
-        raise WeightsError(f"{where}: a BEATs with {told} cannot be built; only {BEATS_FIXED}")
     known = default_parameters("audio_encoder", "beats").keys() - {*NOT_BEATS}
     return {"name": "beats", **{name: cfg[name] for name in sorted(known & cfg.keys())}, "source": None}
 
 
 def beats_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return BEATs' ``cfg`` for an audio encoder of ours."""
-    return {name: value for name, value in config.items() if name not in ("name", *NOT_BEATS)} | BEATS_FIXED
+    return {name: value for name, value in config.items() if name not in ("name", *NOT_BEATS)}
 
 
 def tower_config(config: Mapping[str, Any]) -> dict[str, Any]:

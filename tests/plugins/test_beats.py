@@ -188,6 +188,8 @@ def test_a_checkpoint_that_does_not_fit_is_explained(published: Path) -> None:
         ({"input_patch_size": 129}, "1 to 128"),
         ({"max_distance": 8}, "max_distance=8"),
         ({"encoder_layers": 0}, "at least one"),
+        ({"layer_norm_first": True}, "layer_norm_first=True cannot be built"),
+        ({"activation_fn": "relu"}, "activation_fn='relu' cannot be built"),
     ],
 )
 def test_impossible_sizes_are_explained(changes: dict[str, Any], message: str) -> None:

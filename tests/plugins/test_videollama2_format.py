@@ -242,6 +242,13 @@ def test_audio_files_beside_a_whole_state(tmp_path: Path) -> None:
         assert_same(one, two)
     vlframe.export(tmp_path / "a", tmp_path / "back", format="videollama2")
     assert_same(state_of(tmp_path / "back"), state_of(source))  # each tensor in the file it came in, and in no other
+    assert torch.load(tmp_path / "back" / "audio_tower.bin", weights_only=True)["cfg"].items() >= {
+        ("activation_fn", "gelu"), ("layer_norm_first", False)
+    }  # fmt: skip
+    torch.save({"cfg": {**cfg, "layer_norm_first": True}, "model": tower}, source / "audio_tower.bin")
+    with pytest.raises(ConfigError, match="layer_norm_first=True cannot be built"):
+        vlframe.convert(source, tmp_path / "c", sources={"vision": source / "vision"})
+    assert not (tmp_path / "c").exists()
 
 
 # --- shapes that were not recorded: our own random models, out and in again ---
