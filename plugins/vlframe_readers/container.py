@@ -24,9 +24,9 @@ def reading(path: Path) -> Iterator[InputContainer]:
     """Open the file. Errors of FFmpeg inside the block become ``MediaError``."""
     import av
 
-    if not path.is_file():
-        raise MediaError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is not a file")
     try:
+        if not path.is_file():
+            raise MediaError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is not a file")
         known = format_of(path)
         check_opened(path, known)
         if more := appended(path):
