@@ -12,10 +12,11 @@ from importlib import import_module
 from itertools import takewhile
 
 from vlframe.commands import MODULES, OF_PLUGINS
-from vlframe.errors import ConfigError, UserError
+from vlframe.errors import ConfigError, OutputError, UserError, of_the_system
 from vlframe.paths import word_at_home
 
 PIPE_CLOSED = 141  # as a shell reports a process that SIGPIPE ended
+STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 MORE = """
   vlframe train --help                            every group, preset and key; --cfg job prints the composed config
   --traceback                                     show the Python traceback of an error
@@ -29,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"]:  # vlframe help train
         words = [*words[1:], "--help"]
     words = [word_at_home(word) for word in _command_first(words)]
+    _open_closed_streams()
     _show_what_can_be_shown()
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # vlframe reports an unreachable hub itself
+    run = _whole if traceback else partial(_without_traceback, _whole)
     try:
-        code = _run(words) if traceback else _without_traceback(words)
-        sys.stdout.flush()
-        return code
+        return run(words)
     except BrokenPipeError:  # `vlframe list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        _write_no_more()
         return PIPE_CLOSED
 
 
@@ -47,6 +48,13 @@ def _command_first(words: list[str]) -> list[str]:
     return [rest[0], *before, *rest[1:]] if rest else words
 
 
+def _open_closed_streams() -> None:
+    """Open the streams that the caller has closed (``>&-``), so that no file of ours is given their numbers."""
+    for name, mode in STREAMS.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (it stays open)
+
+
 def _show_what_can_be_shown() -> None:
     """Escape characters that the output's encoding lacks, so that the rest is still shown."""
     for stream in (sys.stdout, sys.stderr):
@@ -55,14 +63,31 @@ def _show_what_can_be_shown() -> None:
                 stream.reconfigure(errors="backslashreplace")
 
 
-def _without_traceback(words: list[str]) -> int:
+def _write_no_more() -> None:
+    """Point the output to nowhere: the interpreter flushes once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _whole(words: list[str]) -> int:
+    """Run the command, and write what it printed."""
+    code = _run(words)
+    sys.stdout.flush()
+    return code
+
+
+def _without_traceback(run: Callable[[list[str]], int], words: list[str]) -> int:
     try:
-        return _run(words)
-    except UserError as error:
+        return run(words)
+    except (UserError, OSError) as error:
         from vlframe.config.secrets import redacted
 
-        print(redacted(f"vlframe: {error}"), file=sys.stderr)
-        return error.exit_code
+        said = error if isinstance(error, UserError) else of_the_system(error)
+        if said is None:
+            raise
+        if isinstance(said, OutputError):
+            _write_no_more()
+        print(redacted(f"vlframe: {said}"), file=sys.stderr)
+        return said.exit_code
     except KeyboardInterrupt:  # training handles it itself
         print("vlframe: stopped", file=sys.stderr)
         return 130

@@ -5,7 +5,10 @@ Each message is a short conversation: what was asked, what was found, what is al
 """
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
@@ -102,3 +105,21 @@ class OutputError(UserError, RuntimeError):
     """The work is done, but some of its results could not be written or logged."""
 
     exit_code = 3
+
+
+def of_the_system(error: OSError) -> UserError | None:
+    """Return what a user can change about a refusal of the operating system that no part of vlframe explained; None if
+    that is nothing, but a bug.
+    """
+    if error.errno == errno.ENAMETOOLONG and isinstance(error.filename, str):
+        return ConfigError(
+            f"there can be no file or folder {error.filename[:80]}…: the name has {len(error.filename)} characters, "
+            "and the system takes no names as long; is it a text in the place of a path?"
+        )
+    if error.errno in NO_ROOM:
+        where = error.filename or "to a file, or as output"
+        return OutputError(
+            f"there is no room for what was to be written ({where}): {error.strerror}; make room, and give the command "
+            "again"
+        )
+    return None

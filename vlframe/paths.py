@@ -26,7 +26,10 @@ def address_hint(path: str) -> str:
     """Return the end of a message about a path that is an address, such as ``https://…``; "" for a path."""
     if not _ADDRESS.match(path):
         return ""
-    hint = f"write {path[7:]!r}" if path.startswith("file://") else "store the file, and name it by its path"
+    from urllib.parse import unquote  # not needed by the commands that only list
+
+    file = path.removeprefix("file://").removeprefix("localhost")
+    hint = f"write {unquote(file)!r}" if file.startswith("/") else "store the file, and name it by its path"
     return f"{path[:80]!r} is an address, and nothing is fetched; {hint}"
 
 

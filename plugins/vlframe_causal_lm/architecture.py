@@ -97,8 +97,10 @@ def _spelled(architecture: Mapping[str, Any]) -> PreTrainedConfig:
     kind = CONFIG_MAPPING[model_type]
     # a config.json may use other names for some of its fields, and head_dim, which models read from any config
     known = {**kind().to_dict(), **kind.attribute_map, **dict.fromkeys(kind.attribute_map.values()), "head_dim": None}
-    for name in fields:
-        if name not in known and name not in OLD_NAMES:
+    for name in [*fields]:
+        if name in known or name in OLD_NAMES:
+            continue
+        if fields.pop(name) is not None:  # null is what a preset for another type says of what it does without
             raise ConfigError(
                 f"llm architecture has the field {name!r}, and a {model_type} config has none of that name"
                 f"{did_you_mean(name, known)}"

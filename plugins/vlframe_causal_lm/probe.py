@@ -88,6 +88,8 @@ def _tried(config: PreTrainedConfig, attention: str) -> str | None:
             twin = _built(_as_it_is, config, attention)
             if isinstance(twin, RuntimeError):  # of tensors whose sizes differ
                 return f"its own numbers do not fit one another ({first_line(twin)}); correct llm.architecture"
+            if isinstance(twin, ValueError) and isinstance(_built(_as_it_is, config, "eager"), ValueError):
+                return f"it does not run as it is set ({first_line(twin)}); correct llm.architecture"
             if not isinstance(twin, PreTrainedModel):
                 twin = _built(_small, config, attention)
             if not isinstance(twin, PreTrainedModel):

@@ -1,5 +1,7 @@
 """Read a row's fields for benchmarks: the right answers, the options, and a category."""
 
+import json
+import math
 from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any
@@ -22,7 +24,10 @@ def read_options(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
     """Return the options. DataError if they are not a list of texts."""
     options = row.get("options", [])
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
-        raise DataError(f"{where}: 'options' is a list of texts, not {options!r}")
+        hint = ""
+        if isinstance(options, Mapping) and all(isinstance(option, str) for option in options.values()):
+            hint = f"; write them alone, in order: {json.dumps(list(options.values()), ensure_ascii=False)}"
+        raise DataError(f"{where}: 'options' is a list of texts, not {options!r}{hint}")
     return tuple(options)
 
 
@@ -42,4 +47,16 @@ def _text(row: Mapping[str, Any], key: str, where: str) -> str | None:
             f"{where}: 'answer' is {value}, and an index is not read, since it may count from 0 or from 1; write the "
             f"letter, A to {last}, or the option's text"
         )
-    raise DataError(f'{where}: {key!r} is text, not {value!r}; write it in quotes: "{value}"')
+    raise DataError(f"{where}: {key!r} is text, not {value!r}; {_as_text(value, isinstance(options, list))}")
+
+
+def _as_text(value: Any, among_options: bool) -> str:
+    """Return how a value that is no text is written as one."""
+    if isinstance(value, float) and math.isnan(value):
+        return "a text that there is not is null, or left out"
+    if isinstance(value, bool):
+        return "write the option's letter or text" if among_options else 'write the words, as in "yes"'
+    if isinstance(value, int | float):
+        return f'write it in quotes: "{value}"'
+    texts = [item for item in value.values() if isinstance(item, str)] if isinstance(value, Mapping) else []
+    return f"write its text alone: {json.dumps(texts[0], ensure_ascii=False)}" if len(texts) == 1 else "write one text"

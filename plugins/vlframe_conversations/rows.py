@@ -41,6 +41,7 @@ from vlframe import (
 )
 from vlframe_conversations.answers import read_answers, read_category, read_options
 from vlframe_conversations.turns import read_turns
+from vlframe_conversations.unknown import advice
 
 TURNS = ("conversations", "messages")
 SPAN = ("start", "end")
@@ -105,7 +106,7 @@ class RowReader:
     def _check_fields(self, row: Mapping[str, Any], known: Collection[str], where: str) -> None:
         unknown = [key for key in row if key not in known]
         if unknown:
-            hint = f"To read the file without them: ignore_fields=[{','.join([*self.ignored, *unknown])}]"
+            hint = advice({name: row[name] for name in unknown}, known, [*self.ignored])
             if "path" in known and not any(key in row for key in known if key not in ("type", *SPAN)):
                 hint = "None of them names the file: write its path in 'path'"  # one that is ignored may be the file
             self.unknown(f"{where}: unknown field(s) {', '.join(unknown)}; known here are {', '.join(known)}. {hint}")

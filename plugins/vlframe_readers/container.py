@@ -12,7 +12,7 @@ from vlframe_readers.appended import appended
 from vlframe_readers.clock import pictures
 from vlframe_readers.damage import ERRORS, log_checked
 from vlframe_readers.tails import spans
-from vlframe_readers.truncation import truncation
+from vlframe_readers.truncation import beyond_the_end, truncation
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -24,9 +24,9 @@ def reading(path: Path) -> Iterator[InputContainer]:
     """Open the file. Errors of FFmpeg inside the block become ``MediaError``."""
     import av
 
-    if not path.is_file():
-        raise MediaError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is not a file")
     try:
+        if not path.is_file():
+            raise MediaError(f"{path}: there is no such file" if not path.exists() else f"{path}: this is not a file")
         known = format_of(path)
         check_opened(path, known)
         if more := appended(path):
@@ -36,6 +36,8 @@ def reading(path: Path) -> Iterator[InputContainer]:
         if known is not None and known.clips == "pillow":
             raise MediaError(f"{path}: this is {known.name}, which has no sound; ask about it with <image> or <video>")
         with log_checked(path), open_container(path, spans(path)) as container:
+            if missing := beyond_the_end(container, path):
+                raise MediaError(f"{path}: {missing}")
             yield container
     except (av.FFmpegError, OSError, MemoryError) as error:  # MemoryError: a size field with nonsense in it
         reason = reason_of_failure(path, getattr(error, "strerror", None) or str(error) or type(error).__name__)

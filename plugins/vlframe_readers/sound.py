@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlframe import MediaError, NoAudioTrack, no_sound
+from vlframe_readers.appended import joint
 from vlframe_readers.clock import opening, pictures
 from vlframe_readers.container import reading
 from vlframe_readers.damage import ERRORS, sound_frames
@@ -149,12 +150,19 @@ class _Track:
                 self._check_hole(now - due)
                 yield from _silence(frame, round((now - due) * frame.sample_rate))
                 due = now
+            elif now is not None and due - now > HOLE:
+                self._check_joint()
             due += frame.samples / frame.sample_rate
             yield frame
 
     def _check_hole(self, seconds: float) -> None:
         if seconds > LONGEST_HOLE:
             raise MediaError(f"{self.path}: it is damaged: its sound has a hole of {seconds:.0f} s")
+
+    def _check_joint(self) -> None:
+        """Raise MediaError where the time goes back because transport streams were joined, as for their pictures."""
+        if self.container.format.name == "mpegts" and (joined := joint(self.path)):
+            raise MediaError(f"{self.path}: {joined}")
 
     def _see_picture(self, packet: Packet) -> None:
         if packet.size and not packet.is_discard:

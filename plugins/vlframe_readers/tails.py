@@ -1,4 +1,4 @@
-"""Find tags after and inside the sound of a file, which a decoder would take for sound."""
+"""Find tags and zeros after and inside the content of a file, which a decoder would take for content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vlframe_readers.chunks import wavpack
+from vlframe_readers.chunks import EBML, matroska, wavpack
 
 ID3V1, APE, LYRICS = b"TAG", b"APETAGEX", b"LYRICS200"
 LOOK = 1 << 16  # bytes of zeros that are skipped
@@ -73,11 +73,15 @@ def _begins_frame(head: bytes) -> bool:
 
 
 def content_end(path: Path) -> int | None:
-    """Return the end of the sound in a chain of frames (MP3, AAC, FLAC, WavPack), if tags or zeros follow;
-    else None."""
+    """Return the end of the sound in a chain of frames (MP3, AAC, FLAC, WavPack), if tags or zeros follow, or of
+    a Matroska file that zeros follow; else None.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4)
+        if head == EBML.to_bytes(4, "big"):
+            end = matroska(file, size)
+            return end if 0 < end < size and _only_zeros(file, end) else None
         if head == b"wvpk":
             end = wavpack(file, size)
         elif head == b"fLaC" or head[:3] == b"ID3" or (head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
@@ -85,6 +89,12 @@ def content_end(path: Path) -> int | None:
         else:
             return None
     return end if 0 < end < size else None
+
+
+def _only_zeros(file: BinaryIO, at: int) -> bool:
+    """Return whether nothing but zeros follows; files are made longer with them by programs that load them."""
+    file.seek(at)
+    return all(not any(piece) for piece in iter(lambda: file.read(LOOK), b""))
 
 
 def _without_tags(file: BinaryIO, size: int) -> int:

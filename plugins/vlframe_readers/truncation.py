@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from vlframe_readers.chunks import (
     EBML,
@@ -29,6 +29,9 @@ from vlframe_readers.chunks import (
     wavpack,
     y4m,
 )
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 ISO_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot")
 INDEXES = (b"moov", b"moof", b"meta")
@@ -49,6 +52,16 @@ _WALKS: dict[bytes, Callable[[BinaryIO, int], int]] = {
     b"FLV\x01": flv,
     b"\x06\x0e\x2b\x34": mxf,
 }
+
+
+def beyond_the_end(container: InputContainer, path: Path) -> str | None:
+    """Describe what the index of an MP4 or MOV names and the file does not have: its last box may have no size."""
+    if not container.format.name.startswith("mov"):
+        return None
+    size = path.stat().st_size
+    last = [stream.index_entries[-1] for stream in container.streams if len(stream.index_entries)]
+    needed = max((entry.pos + entry.size for entry in last), default=0)
+    return f"it is truncated: it has {size} of at least {needed} bytes" if needed > size else None
 
 
 def truncation(path: Path) -> str | None:

@@ -175,3 +175,12 @@ def test_a_run_goes_on_with_data_that_moved(case: Case) -> None:
     done = vlframe("train", f"resume={cut}", said, "trainer.max_time=null", cwd=folder, check=False)
     assert done.returncode == 0 and "dataset.path" not in done.stderr, done.stderr
     assert losses(cut) == losses(undisturbed) and len(losses(cut)) == 40
+
+
+@pytest.mark.parametrize("word", ["run={}", "resume={}", "init.run={}", "llm.tokenizer={}", "dataset.path={}"])
+def test_a_name_that_no_file_can_have_is_one_sentence(case: Case, word: str) -> None:
+    folder = case("user-all-dropped")
+    command = ["predict", "prompt=x"] if word.startswith("run") else ["train"]
+    more = TINY if word.startswith(("init", "llm", "dataset")) else []
+    done = vlframe(*command, *more, word.format("/" + "n" * 300), cwd=folder, check=False)
+    one_sentence(done, "n" * 70)

@@ -144,3 +144,19 @@ def test_help_and_a_closed_pipe(capsys: pytest.CaptureFixture) -> None:
     command = f"{sys.executable} -m vlframe list --json | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout == "[\n" and not done.stderr
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_an_output_that_is_full_is_one_sentence(buffered: str) -> None:
+    command = f"PYTHONUNBUFFERED={buffered} {sys.executable} -m vlframe list > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert (
+        done.stderr.startswith("vlframe: there is no room for what was to be written") and done.stderr.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_fault(closed: str) -> None:
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m vlframe list {closed}"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -236,6 +236,38 @@ def test_a_thought_that_the_prompt_opens_is_taught_behind_its_opening() -> None:
     assert learnt(encode(row, using), using) == "hm\n</think>b</s>d</s>"
 
 
+LATE_SYSTEM = (  # Mistral v3
+    "{{ bos_token }}{% set system = '' %}{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
+    "{% set messages = messages[1:] %}{% endif %}{% for m in messages %}{% if m.role == 'user' %}"
+    "{{ '[INST] ' + (system + '\n\n' if system and loop.last else '') + m.content + '[/INST]' }}{% else %}"
+    "{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("texts", [("Q1",), ("Q1", "A1", "Q2")])
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_system_turn_of_a_question_is_not_lost_where_answers_leave_it_out(texts: tuple, thinking: bool) -> None:
+    using = tokenizer(LATE_SYSTEM)
+    asked = whole(encode_prompt(talk(*texts, system="xSy"), using, thinking=thinking), using)
+    assert asked.endswith(f"[INST] xSy\n\n{texts[-1]}[/INST]")
+    with pytest.raises(ConfigError, match="leaves system turns out"):
+        encode(talk("a", "b", system="xSy"), using)
+
+
+@pytest.mark.parametrize("switch", ["thinking", "enable_thinking"])
+def test_a_template_that_has_to_be_asked_for_thoughts_is_asked(switch: str) -> None:
+    """DeepSeek V3.1, and hybrids whose default is to answer at once."""
+    using = tokenizer(
+        "{% for m in messages %}{{ ('<A></think>' if m.role == 'assistant' else '<U>') + m.content + eos_token }}"
+        "{% endfor %}{% if add_generation_prompt %}<A>{% if SWITCH is defined and SWITCH %}<think>{% else %}</think>"
+        "{% endif %}{% endif %}".replace("SWITCH", switch)
+    )
+    question = talk("a", "b", "c", system="s")
+    assert whole(encode_prompt(question, using), using).endswith("<U>c</s><A></think>")
+    assert whole(encode_prompt(question, using, thinking=True), using).endswith("<U>c</s><A><think>")
+    assert learnt(encode(talk("a", "b"), using), using) == "b</s>"
+
+
 def test_a_template_for_one_question_is_taken_for_rows_of_one() -> None:
     using = tokenizer(
         "{% if messages | length > 2 %}{{ raise_exception('one question only') }}{% endif %}"

@@ -409,9 +409,11 @@ def test_questions_are_checked_as_the_benchmark_asks_them(registry: Registry, tm
     listed = configured(registry, *asked)
     assert listed.findings == [] and plain is not None and listed.tokens is not None
     assert listed.tokens["longest"] > plain["longest"]  # the options are part of the question
-    write(tmp_path, [good, {**good, "id": "b", "answer": "maybe"}])
+    write(tmp_path, [{**good, "id": "b", "answer": "maybe"}, good, {**good, "id": "c", "answer": None}])
     refused = configured(registry, *asked)
-    assert [(item.kind, item.places) for item in refused.findings] == [("row", ("benchmark (multiple_choice)",))]
+    assert [(item.kind, item.places) for item in refused.findings] == [
+        ("row", (f"{manifest}, line {line}",)) for line in (1, 3)
+    ]
 
 
 def test_a_data_set_that_reads_no_manifest(registry: Registry, tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_any_file_and_any_words(run: Path, media: str, prompt: str, capsys: pyte
         ("", ["media= names no file"]),
         ("nothing", ["the folder", "name files in it"]),
         ("gone.mp4", ["gone.mp4", "no such file"]),
+        ("n" * 300 + ".mp4", ["File name too long"]),
         ("a.wav,a.png", ["no file", "in brackets"]),
     ],
 )

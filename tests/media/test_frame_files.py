@@ -81,7 +81,7 @@ def test_a_picture_that_changed_is_read_again(reader, folder):
     assert after.key != before.key and not torch.equal(after.tensor[3], before.tensor[3])
     (folder / "003.png").unlink()
     assert len(file_states(folder)) == 5
-    with pytest.raises(MediaError, match=r"003\.png: No such file"):
+    with pytest.raises(MediaError, match=r"003\.png: there is no such file"):
         load(Media("video", listed(folder, 0, 3)))
 
 

@@ -61,7 +61,7 @@ def test_a_refusal_is_not_remembered(tmp_path):
             known.info(path)
     assert len(reader.asked) == 2
     path.unlink()
-    with pytest.raises(MediaError, match="No such file"):
+    with pytest.raises(MediaError, match="there is no such file"):
         known.info(path)
 
 

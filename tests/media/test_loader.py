@@ -185,7 +185,7 @@ def test_without_a_cache_nothing_is_kept(path):
 
 @pytest.mark.parametrize("kind", ["video", "image", "audio"])
 def test_a_missing_file(kind, tmp_path):
-    with pytest.raises(MediaError, match=r"no_such\.file: No such file"):
+    with pytest.raises(MediaError, match=r"no_such\.file: there is no such file"):
         loader(audio=Loudness()).load(Media(kind, tmp_path / "no_such.file"))
 
 

@@ -169,6 +169,10 @@ TINY_STATES = {"vocab_size": 704, "hidden_size": 48, "num_hidden_layers": 2}
             {"model_type": "deepseek_v3", **SIZE, "qk_rope_head_dim": 8, "kv_lora_rank": 8, "v_head_dim": 8},
             r"its own numbers do not fit one another \(.*size.*\); correct llm.architecture",
         ),
+        (
+            {"model_type": "gemma3_text", **SIZE, "head_dim": 12, "sliding_window": None},
+            r"does not run as it is set \(.*sliding_window.*\); correct llm.architecture",
+        ),
         ({"model_type": "t5"}, "a t5 is an encoder-decoder model, .*a causal language model.*mistral"),
         ({"model_type": "whisper"}, "a whisper is an encoder-decoder model"),
         ({"model_type": "qwen2_vl"}, "a qwen2_vl is a vision-language model, .*a causal language model.*mistral"),
@@ -182,6 +186,15 @@ TINY_STATES = {"vocab_size": 704, "hidden_size": 48, "num_hidden_layers": 2}
 def test_a_refusal_says_what_the_model_is_and_advises_only_what_was_tried(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message), meta_build():
         build({"name": "causal_lm", "architecture": fields, "tokenizer": "bundled:tiny", "context": 64})
+
+
+def test_a_field_that_is_null_and_unknown_to_a_model_is_none() -> None:
+    """Presets say null of what their model does without; another type of model may not know it at all."""
+    from vlframe_causal_lm.architecture import resolve
+
+    assert not hasattr(resolve(None, {"model_type": "jamba", "sliding_window": None}, None), "sliding_window")
+    with pytest.raises(ConfigError, match="has the field 'sliding_window', and a jamba config has none"):
+        resolve(None, {"model_type": "jamba", "sliding_window": 4}, None)
 
 
 WORKING: dict[str, Any] = {

@@ -47,6 +47,55 @@ def test_unknown_fields_are_named_with_the_way_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("turn", "advice"),
+    [
+        ({"reasoning_content": "hm"}, "<think>…</think> before it"),
+        ({"loss": False}, "All answers of a row are taught alike"),
+        ({"weight": 0}, "All answers of a row are taught alike"),
+        ({"tool_calls": [{"id": "1"}]}, "Calls of tools are not read; leave out rows with some"),
+        ({"tool_calls": [], "tool_call_id": ""}, "ignore_fields=[tool_calls,tool_call_id]"),
+        ({"train": True, "note": "x"}, "taught alike; leave out rows in which one is not to be. To read the file"),
+    ],
+)
+def test_no_advice_is_to_pass_over_what_is_taught(tmp_path: Path, turn: dict[str, Any], advice: str) -> None:
+    answer = {"role": "assistant", "content": "red"} | turn
+    message = refused(tmp_path, {"messages": [{"role": "user", "content": "Hi"}, answer]})
+    assert advice in message and ("ignore_fields" in advice or "note" in turn or "ignore_fields" not in message)
+
+
+@pytest.mark.parametrize(
+    ("more", "advice"),
+    [
+        ({"system": "Be short."}, "A system text is the first turn"),
+        ({"video_start": 2, "video_end": 3}, "begins is 'start'; the second at which a film or sound ends is 'end'"),
+        ({"video_path": "a.mp4"}, "A file is named in 'video'"),
+        (
+            {"image_file": "a.png", "license": "x"},
+            "named in 'image'. To read the file without them: ignore_fields=[lic",
+        ),
+    ],
+)
+def test_fields_of_other_tools_are_told_by_our_names(tmp_path: Path, more: dict[str, Any], advice: str) -> None:
+    assert advice in refused(tmp_path, llava("Hi", id="q", **more))
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "advice"),
+    [
+        (3, None, 'write it in quotes: "3"'),
+        (True, None, 'write the words, as in "yes"'),
+        (True, ["yes", "no"], "write the option's letter or text"),
+        (float("nan"), None, "is null, or left out"),
+        ({"text": "red"}, None, 'write its text alone: "red"'),
+        ({"text": "red", "type": "colour"}, None, "write one text"),
+        ("A", {"A": "red", "B": "blue"}, 'write them alone, in order: ["red", "blue"]'),
+    ],
+)
+def test_what_is_no_text_is_told_how_it_is_written(tmp_path: Path, answer: Any, options: Any, advice: str) -> None:
+    assert advice in refused(tmp_path, llava("Hi", id="q", answer=answer, options=options))
+
+
+@pytest.mark.parametrize(
     ("row", "reason"),
     [
         ({"text": "Hi"}, "either 'conversations' or 'messages'"),
@@ -62,6 +111,9 @@ def test_unknown_fields_are_named_with_the_way_out(tmp_path: Path) -> None:
         ({"messages": [{"role": "system", "content": "Hi"}]}, "take turns"),
         (llava(video=""), "the row names no media file"),
         (llava(video="https://x.org/a.mp4"), "is an address, and nothing is fetched"),
+        (llava(video="file:///a%20b.mp4"), "nothing is fetched; write '/a b.mp4'"),
+        (llava(video="file://localhost/a.mp4"), "nothing is fetched; write '/a.mp4'"),
+        (llava(video="file://host/a.mp4"), "nothing is fetched; store the file"),
         (llava(video={"bytes": "AAAA", "path": None}), "holds the file itself ('bytes')"),
         (llava(video=[{"bytes": "AAAA", "path": "a.mp4"}]), "write the bytes into a file"),
         (llava("<image>", image={"bytes": "AAAA"}), "holds the file itself ('bytes')"),

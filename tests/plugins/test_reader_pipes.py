@@ -218,13 +218,57 @@ def test_an_flv_without_its_last_number_or_with_bytes_behind_it_is_whole(reader,
 
 
 @pytest.mark.parametrize("kind", [{}, {"mpegts_m2ts_mode": "1"}])
-def test_transport_streams_that_were_joined_are_not_called_damaged(reader, tmp_path, kind):
-    whole, _ = both(tmp_path, "mpegts", "mpeg2video", "mp2", kind)
-    content, frames = whole.read_bytes(), reader.info(whole).frames
-    assert frames == 25
+@pytest.mark.parametrize(
+    ("video", "audio"), [("mpeg2video", "mp2"), (None, "mp2"), (None, "aac"), ("mpeg2video", None)]
+)
+def test_transport_streams_that_were_joined_are_not_called_damaged(reader, tmp_path, kind, video, audio):
+    whole, _ = both(tmp_path, "mpegts", video, audio, kind)
+    content = whole.read_bytes()
+    reads = {video: lambda: reader.info(whole).frames, audio: lambda: reader.audio(whole, RATE, None, None).size}
+    for read in (reads[codec] for codec in reads if codec):
+        assert read() > 0
     whole.write_bytes(content * 3)
-    with pytest.raises(MediaError, match=rf"3 transport streams .* near byte \d+ of {3 * len(content)}\) .*-f concat"):
-        reader.info(whole)
+    for read in (reads[codec] for codec in reads if codec):
+        with pytest.raises(
+            MediaError, match=rf"3 transport streams .* near byte \d+ of {3 * len(content)}\) .*-f concat"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("behind", [1, 100, 70_000])
+def test_an_open_matroska_with_zeros_behind_it_is_whole(reader, tmp_path, behind):
+    whole, piped = both(tmp_path, "matroska", "mpeg4", "aac", {})
+    content = piped.read_bytes()
+    piped.write_bytes(content + b"\0" * behind)
+    np.testing.assert_array_equal(reader.frames(piped, range(25)), reader.frames(whole, range(25)))
+    np.testing.assert_array_equal(*(reader.audio(path, RATE, None, None) for path in (whole, piped)))
+    middle = len(content) // 2
+    piped.write_bytes(content[:middle] + b"\0" * (len(content) - middle))  # it was not fetched to its end
+    with pytest.raises(MediaError, match="damaged"):
+        reader.info(piped)
+
+
+def test_an_mp4_whose_last_box_has_no_size_is_whole_and_refused_when_it_is_cut(reader, tmp_path):
+    """Its samples stand in a box up to the end of the file, and its index before them."""
+    whole = tmp_path / "whole.mp4"
+    write(str(whole), "mp4", "mpeg4", "aac", {"movflags": "faststart"})
+    content = bytearray(whole.read_bytes())
+    at = content.rfind(b"mdat") - 4
+    assert at + int.from_bytes(content[at : at + 4], "big") == len(content)
+    content[at : at + 4] = bytes(4)
+    whole.write_bytes(content)
+    assert reader.info(whole).frames == 25 and reader.audio(whole, RATE, None, None).size
+    whole.write_bytes(content[:-200])
+    for read in (lambda: reader.info(whole), lambda: reader.audio(whole, RATE, None, None)):
+        with pytest.raises(MediaError, match=rf"truncated: it has {len(content) - 200} of at least \d+ bytes"):
+            read()
+
+
+def test_an_av1_stream_is_no_picture(reader, tmp_path):
+    path = tmp_path / "stream"
+    write(str(path), "obu", "libsvtav1", None, {})
+    assert path.read_bytes()[:3] == b"\x12\0\x0a"
+    assert media_kind(path) == "video" and reader.info(path).frames == 25
 
 
 def test_a_transport_stream_that_has_lost_packets_is_damaged(reader, tmp_path):

@@ -36,7 +36,7 @@ from vlframe.config.checks import check_given
 from vlframe.config.schema import SweepConfig
 from vlframe.config.secrets import redacted
 from vlframe.config.typed import plain
-from vlframe.errors import UserError, named_line
+from vlframe.errors import UserError, named_line, of_the_system
 from vlframe.registry.registry import Registry
 from vlframe.runs.sweep import read_jobs, record_job
 
@@ -217,6 +217,10 @@ class Job:
             self._record(number, own, error=redacted(str(error)), exit_code=error.exit_code)
             return self._failed(error, error, basic)
         except (Exception, SystemExit) as error:  # a plugin that exits ends its own job only
+            known = of_the_system(error) if isinstance(error, OSError) else None
+            if known is not None:
+                self._record(number, own, error=redacted(str(known)), exit_code=known.exit_code)
+                return self._failed(known, known, basic)
             text = named_line(error)
             self._record(number, own, error=text, exit_code=1, traceback=redacted(traceback.format_exc()))
             return self._failed(error, UserError(text), basic)

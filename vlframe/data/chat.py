@@ -63,7 +63,7 @@ def encode_prompt(sample: Sample, tokenizer: PreTrainedTokenizerFast, *, thinkin
         raise DataError(f"sample {sample.id!r} has no user turn to answer, only {_roles(sample.turns)}")
     template, turns = ChatTemplate(tokenizer), _written(sample.turns[: users[-1] + 1])
     opened = _render(template, turns, sample, opening=True)
-    text = opened if thinking else template.prompt(turns, opened)
+    text = template.thoughtful(turns, opened) if thinking else template.prompt(turns, opened)
     same = opened.startswith(text) or text.startswith(opened)
     places = template.places(opened, turns, opening=True) if same else None
     return _tokenise(text, [], _user_words(text, turns, places), sample, tokenizer)

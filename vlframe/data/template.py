@@ -7,10 +7,11 @@ Both renderings take time linear in the conversation.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -32,6 +33,7 @@ REFUSALS = (
     LookupError,
     AttributeError,
 )  # raised by code inside a template
+ASKED_TO_THINK = {"enable_thinking": True, "thinking": True}  # published templates have either
 TELLING_WORDS = 2  # characters after an answer that end one: a full stop or a quotation mark does not
 _LONG = '"It" ' + "and so on, " * 2000
 _ESCAPED = re.compile(r'\\"It\\"|&(quot|#34|#x22);It&(quot|#34|#x22);')
@@ -155,9 +157,22 @@ class ChatTemplate:
         except REFUSALS:  # a template that is only for questions, here
             return opened
         before, found, _ = whole.rpartition(answer)
-        if not found or _same_but_blanks(before, opened):
+        if not found or _same_but_blanks(before, opened) or self._loses_system(turns):
             return opened
         return before.rstrip(" ")
+
+    def thoughtful(self, turns: Sequence[Turn], opened: str) -> str:
+        """Return ``opened``, ending as templates do that have to be asked for a thought."""
+        asked = self._render(turns, self.facts.parts, True, ASKED_TO_THINK)
+        end = opened.rfind(turns[-1].text) + len(turns[-1].text)
+        return asked if asked[:end] == opened[:end] else opened
+
+    def _loses_system(self, turns: Sequence[Turn]) -> bool:
+        """Return whether a system turn is written before a last question, and not before its answer."""
+        if turns[0].role != "system":
+            return False
+        made = marked(turns)
+        return 0 in made.lost(self.render([*made.turns, Turn("assistant", mark(len(turns)))]))
 
     def refusal(self, turns: Sequence[Turn]) -> str:
         """Return why the template refuses a conversation of these roles, whatever its texts; "" if it does not."""
@@ -238,10 +253,16 @@ class ChatTemplate:
     def _special_tokens(self) -> list[str]:
         return [*self._tokenizer.all_special_tokens, *map(str, self._tokenizer.added_tokens_decoder.values())]
 
-    def _render(self, turns: Sequence[Turn], parts: bool, opening: bool) -> str:
+    def _render(
+        self, turns: Sequence[Turn], parts: bool, opening: bool, settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> str:
         return str(
             self._tokenizer.apply_chat_template(
-                self.messages(turns, parts), tokenize=False, add_generation_prompt=opening, strftime_now=TODAY.strftime
+                self.messages(turns, parts),
+                tokenize=False,
+                add_generation_prompt=opening,
+                strftime_now=TODAY.strftime,
+                **settings,
             )
         )
 

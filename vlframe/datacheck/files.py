@@ -17,6 +17,7 @@ from vlframe.errors import MediaError, NoAudioTrack, UserError, named_line
 from vlframe.media.containers import open_container
 from vlframe.media.hashing import content_sha256
 from vlframe.media.loader import MediaLoader
+from vlframe.media.missing import no_such_file
 from vlframe.media.pixels import SquarePixels
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ class Examiner:
         try:
             state = state_of(job.path)
             sha256 = self._cache.content(job.path, state) or content_sha256(job.path)
-        except FileNotFoundError:
-            return self._failed(job, "missing_file", "there is no such file")
+        except FileNotFoundError as error:  # of a list of pictures, one of them
+            return self._failed(job, "missing_file", no_such_file(Path(error.filename)))
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             return self._failed(job, "unreadable_file", getattr(error, "strerror", None) or str(error))
         taken: dict[Ask, Taken] = {}

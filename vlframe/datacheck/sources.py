@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlframe.config.asking import asking_of, benchmarks_of
 from vlframe.config.fields import MISSING, missing_keys
-from vlframe.contracts.sample import Entry, Problem
+from vlframe.contracts.sample import Entry, Problem, Sample
 from vlframe.data.opened import moved_sample, open_samples, passed
 from vlframe.data.phrasing import phrased
 from vlframe.errors import ConfigError, DataError, UserError, named_line
@@ -141,10 +141,25 @@ def _benchmark(called: str, chosen: Mapping[str, Any], config: RunConfig, regist
         try:
             asked = registry.build("benchmark", chosen, dataset=samples).samples
         except DataError as error:
-            yield Entry(name, problems=(Problem("row", str(error)),))
+            yield from _refused(good, lambda sample: registry.build("benchmark", chosen, dataset=[sample])) or [
+                Entry(name, problems=(Problem("row", str(error)),))
+            ]
             asked = samples
         if len(asked) != len(good):  # the benchmark filtered or generated its own questions
             good = [Entry(f"{name}, question {number + 1}") for number in range(len(asked))]
         yield from (Entry(entry.where, phrased(sample, asking)) for entry, sample in zip(good, asked, strict=True))
 
     return Source(name, False, name, entries)
+
+
+def _refused(entries: Sequence[Entry], ask: Callable[[Sample], Any]) -> list[Entry]:
+    """Return the questions that a benchmark refuses by their name when it is asked about each alone."""
+    found = []
+    for entry in entries:
+        assert entry.sample is not None
+        try:
+            ask(entry.sample)
+        except DataError as error:
+            if repr(entry.sample.id) in str(error):
+                found.append(Entry(entry.where, problems=(Problem("row", str(error)),)))
+    return found

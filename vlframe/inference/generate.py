@@ -15,6 +15,7 @@ from vlframe.errors import ConfigError, DataError, MediaError
 from vlframe.inference.pipeline import Pipeline, inference, pick_device
 from vlframe.media.file_kind import media_kind
 from vlframe.media.frame_files import frame_files
+from vlframe.media.missing import no_such_file
 from vlframe.paths import address_hint, at_home
 
 if TYPE_CHECKING:
@@ -61,12 +62,19 @@ def _check_path(path: str) -> None:
         raise ConfigError("media= names no file; give a path, media=[a.mp4,b.jpg] for several, or leave it out")
     if hint := address_hint(path):
         raise ConfigError(f"media= names a file, and {hint}")
+    try:
+        _check_there(path)
+    except OSError as error:  # a name that no file can have
+        raise MediaError(f"{path[:80]}…: {error.strerror}") from error
+
+
+def _check_there(path: str) -> None:
     if Path(path).is_dir() and not _holds_pictures(Path(path)):
         raise ConfigError(f"media is the folder {path}; name files in it, like media=[{path}/a.mp4,{path}/b.mp4]")
     if "," in path and not Path(path).exists():
         raise ConfigError(f"there is no file {path!r}; several are written in brackets, media=[{path}]")
     if not Path(path).exists():
-        raise MediaError(f"{path}: there is no such file")
+        raise MediaError(f"{path}: {no_such_file(Path(path))}")
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from vlframe.media.containers import open_container
 from vlframe.media.formats import Format, check_opened, format_of, reason_of_failure
 from vlframe.media.frame_files import frame_files
 from vlframe.media.images import picture_count
+from vlframe.media.missing import no_such_file
 
 
 def media_kind(path: ClipPath) -> str:
@@ -20,7 +21,7 @@ def media_kind(path: ClipPath) -> str:
         return "video"
     assert isinstance(path, Path)
     if not path.is_file():
-        raise MediaError(f"{path}: there is no such file")
+        raise MediaError(f"{path}: {no_such_file(path)}")
     try:
         known = format_of(path)
     except OSError as error:

@@ -87,6 +87,7 @@ _TABLE = (
     _row(rb"RIFF....(AVI |WAVE)|RF64....WAVE|BW64....WAVE", "an AVI or WAV file", "ffmpeg"),
     _row(rb"OggS|fLaC|FLV\x01|ID3[\2-\4]|FORM....AIF|DKIF", "sound or video", "ffmpeg"),
     _row(rb"caff|riff\x2e\x91\xcf\x11|\.snd|wvpk|TTA1|\x0bw|#!AMR", "a sound file", "ffmpeg"),
+    _row(rb"\x12\0\x0a[\x05-\x7f]", "an AV1 stream", "ffmpeg"),  # TGA, if a zero follows: it has no colour map
     _row(rb"YUV4MPEG2|\.RMF\0|\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02", "video", "ffmpeg"),
     _row(rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "", _PHOTO),
     _row(rb"FUJIFILMCCD-RAW|IIU\0|IIRO|IIRS|MMOR|FOVb", "a raw photo", "", _PHOTO),

@@ -8,6 +8,7 @@ from pathlib import Path
 from vlframe.contracts.reader import ClipPath, FrameList
 from vlframe.errors import MediaError
 from vlframe.media.formats import PICTURE_SUFFIXES
+from vlframe.media.missing import no_such_file
 
 
 def frame_files(path: ClipPath) -> tuple[Path, ...] | None:
@@ -20,8 +21,11 @@ def frame_files(path: ClipPath) -> tuple[Path, ...] | None:
         if not path:
             raise MediaError("a clip is given as an empty list of pictures; a list names at least one")
         return tuple(path)
-    if not path.is_dir():
-        return None
+    try:
+        if not path.is_dir():
+            return None
+    except OSError as error:  # a name that no file can have
+        raise MediaError(f"{path}: {error.strerror}") from error
     try:
         found = [item for item in path.iterdir() if item.suffix.lower() in PICTURE_SUFFIXES and item.name[0] != "."]
     except OSError as error:
@@ -44,6 +48,8 @@ def file_states(path: ClipPath) -> tuple[tuple[str, int, int], ...]:
     for file in frame_files(path) or alone:
         try:
             stat = file.stat()
+        except FileNotFoundError as error:
+            raise MediaError(f"{file}: {no_such_file(file)}") from error
         except OSError as error:
             raise MediaError(f"{file}: {error.strerror}") from error
         found.append((str(file), stat.st_mtime_ns, stat.st_size))

@@ -13,6 +13,7 @@ import numpy as np
 from vlframe.errors import MediaError
 from vlframe.media.end_marks import with_end_mark
 from vlframe.media.formats import PICTURES, check_opened, format_of
+from vlframe.media.missing import no_such_file
 from vlframe.media.picture_ends import motion_jpeg, what_follows
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def opened_picture(path: Path) -> Iterator[Image]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise MediaError(f"{path}: the image is too large: {error}") from error
     except FileNotFoundError as error:
-        raise MediaError(f"{path}: {error.strerror}") from error
+        raise MediaError(f"{path}: {no_such_file(path)}") from error
     except UnidentifiedImageError as error:
         raise MediaError(f"{path}: {_no_picture(path)}") from error
     except Exception as error:  # each of PIL's decoders has its own errors for a damaged file
