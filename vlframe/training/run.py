@@ -98,6 +98,7 @@ def train(
             with own_group(folder if mine is None and world_size(config.trainer) > 1 else None):
                 with listening(stop):
                     record.run = run = Run(pipeline, folder, loggers, stop, opened, callbacks)
+                    record.write("running")  # with the steps that are asked for
                     finished = run.stages()
                 if finished:
                     _evaluate(pipeline, folder, loggers, unlogged, opened.benchmarks)
