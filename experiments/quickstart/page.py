@@ -1,11 +1,7 @@
-"""The demo's page: clips beside what the model answers, and how the loss of both runs fell.
-
-.venv/bin/python experiments/quickstart/page.py runs/quickstart/<id> runs/quickstart_blind/<id>
-"""
+"""The demo's page: clips beside what the model answers, and how the loss of both runs fell."""
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -21,7 +17,8 @@ COLOURS = ("#1f6f8b", "#c05a2b")
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 64em; margin: 2em auto; padding: 0 1em }
-.clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(14em, 1fr)); gap: 1em }
+.clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(11em, 1fr)); gap: 1em }
+svg { width: 100%; max-width: 52em }
 figure { margin: 0 } video, img { width: 100%; background: #000 } .right { color: #2e8b57 } .wrong { color: #c0392b }
 """
 
@@ -40,8 +37,8 @@ def write_page(seeing: Path, lacking: Path, control: str, table: str, file: Path
         "<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>vlframe: the demo</title>"
         f"<style>{STYLE}</style>\n"
         f"<h1>What a model of {escape(seeing.parent.name)} sees</h1>\n<pre>{escape(table)}</pre>\n"
-        f"<h2>Loss by step</h2>\n{chart(losses)}\n<h2>Questions about clips it was not trained on</h2>\n"
-        f"<div class='clips'>\n{shown}\n</div>\n</html>\n",
+        f"<h2>Questions about clips it was not trained on</h2>\n<div class='clips'>\n{shown}\n</div>\n"
+        f"<h2>Loss by step</h2>\n{chart(losses)}\n</html>\n",
         encoding="utf-8",
     )
     return file
@@ -79,8 +76,3 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     ends = f"<text x='2' y='14' fill='currentColor'>{most:.2f}</text>"
     ends += f"<text x='{WIDTH}' y='{HEIGHT + 16}' text-anchor='end' fill='currentColor'>step {last:.0f}</text>"
     return f"<svg viewBox='0 0 {WIDTH} {HEIGHT + 24}' role='img'>{ends}{''.join(lines)}</svg>"
-
-
-if __name__ == "__main__":
-    trained, control_run = map(Path, sys.argv[1:3])
-    print(write_page(trained, control_run, "without its medium", "", trained / "demo.html"))

@@ -155,6 +155,7 @@ def test_shards_resume_what_one_process_wrote(run, tmp_path: Path) -> None:
     assert_close(run("one"), cut)
 
 
+@pytest.mark.slow
 def test_shards_of_frozen_parts_of_adapters_and_of_recomputed_layers(tmp_path: Path, file: Path) -> None:
     """A stage with a frozen language model, then one with adapters: whole in between, accumulated, recomputed."""
     words = [
@@ -170,6 +171,7 @@ def test_shards_of_frozen_parts_of_adapters_and_of_recomputed_layers(tmp_path: P
     assert_close(one, two)
 
 
+@pytest.mark.slow
 def test_jobs_of_a_multirun_have_folders_and_wandb_runs_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     arguments = training(manifest(tmp_path), *TWO, "trainer.accelerator=cpu", "stages.main.steps=2", "seed=1,2")

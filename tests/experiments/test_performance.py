@@ -83,6 +83,7 @@ def test_the_command_prints_its_table():
     assert "| tower and connector, 1 image |" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_for_a_gpu_compares_and_times_both_sides():
     command = [sys.executable, STUDY / "gpu.py", "--small", "--device", "cpu", "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

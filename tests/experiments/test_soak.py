@@ -3,9 +3,12 @@
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 STUDY = Path(__file__).resolve().parents[2] / "experiments" / "reliability"
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_where_an_undisturbed_run_does(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(STUDY))
     soak = import_module("soak")

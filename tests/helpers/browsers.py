@@ -1,14 +1,15 @@
 """A page in a real browser, if this machine has one."""
 
-import shutil
+import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.sources import ROOT
 
-NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "google-chrome-stable")
+BROWSERS = runpy.run_path(str(ROOT / "docs/site/picture.py"))
 
 
 def need_browser() -> None:
@@ -20,10 +21,9 @@ def need_browser() -> None:
 
 
 def _program(playwright: Any) -> str:
-    own = playwright.chromium.executable_path  # where `playwright install chromium` puts one
-    found = next(filter(None, map(shutil.which, (*NAMES, own))), None)
+    found: str | None = BROWSERS["browser_program"](playwright.chromium.executable_path)
     if found is None:
-        pytest.skip(f"this machine has no browser ({', '.join(NAMES)}, or that of playwright install chromium)")
+        pytest.skip(f"this machine has no browser ({', '.join(BROWSERS['NAMES'])}, or playwright's own)")
     return found
 
 

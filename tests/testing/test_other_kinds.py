@@ -1,6 +1,7 @@
 """The kit for plugin authors: broken encoders, data sets, benchmarks and readers are caught and told why."""
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -267,6 +268,14 @@ class Beginnings(Careful):
         return sample.answer.startswith(answer)
 
 
+class Mentions(Careful):
+    """Finds a word wherever it stands alone, and once among the options."""
+
+    def parse(self, text, sample):
+        said = [option for option in sample.options if re.search(rf"\b{option}\b", text.lower())]
+        return said[0] if len(said) == 1 else None
+
+
 class Guesses(Careful):
     def parse(self, text, sample):
         return text if text in sample.options else random.choice(sample.options)
@@ -312,6 +321,7 @@ def test_benchmarks_and_what_models_write() -> None:
     for broken, words in (
         (SmallLetters, "written as a sentence, 'Red.'"),
         (Beginnings, "takes 'r' as right in question 0"),
+        (Mentions, "takes 'not red' as right in question 0, where 'red' is"),
         (Guesses, "global random numbers of random"),
         (Once, "otherwise when it is asked again"),
         (Impossible, "max_new_tokens is 1, and the right answer of question 0, 'a red ball', has 3 words"),
@@ -440,6 +450,15 @@ class ClosedFile(Pyav):
         return super().frames(path, indices)
 
 
+class Remembers(Pyav):
+    def __init__(self):
+        super().__init__()
+        self.read = {}
+
+    def frames(self, path, indices):
+        return self.read.setdefault((str(path), tuple(indices)), super().frames(path, indices)).copy()
+
+
 class TellsTimes(Pyav):
     """Sound: says the same in other words."""
 
@@ -456,6 +475,7 @@ def test_a_reader_may_tell_times_in_either_way() -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
+        (Remembers, "gives what a file held before it was written again"),
         (SplitsPaths, "info() is refused"),
         (EvenTimes, "of a clip in which they are shown at [0.0, 0.125, 0.25, 0.875, 1.0, 2.0, 2.125] s"),
         (Strict, "audio() at 16000 Hz from 2.5 to 9.0 fails with ValueError: beyond the end"),

@@ -66,6 +66,7 @@ def test_our_processors(registry: Registry) -> None:
         check_processor(name, run=[ADDED] if name == "videochatgpt" else [])
 
 
+@pytest.mark.slow  # composes each preset, which others plan
 def test_our_plugins_and_presets_are_sound() -> None:
     check_plugin("vlframe")
 

@@ -70,6 +70,7 @@ def assert_is_that_of_one(run: RunFolder, alone: RunFolder) -> None:
     assert "4 processes" in run.log.read_text() and '"done"' in run.outcome.read_text()
 
 
+@pytest.mark.slow  # four processes; the nodes of srun are tried every time
 def test_two_nodes_of_two_processes_by_torchrun(file: Path, alone: RunFolder, tmp_path: Path) -> None:
     """Two agents of torchrun, as on two machines with one file system."""
     port = free_port()

@@ -304,10 +304,11 @@ def check_changes(before: dict[str, Tensor], after: dict[str, Tensor], learns: d
 
 
 def twins() -> list[Any]:
-    """Slow are those whose stages ``all`` has too, those of 2.1 that 2 has, and a second one with real clips."""
-    alone = [case for case in OFFICIAL if not case.endswith("/all") and "videollama2/finetune_" not in case]
+    """Slow are those whose stages ``all`` has too, those of 2.1 that 2 has, and what real clips are tried with."""
+    often = [case for case in OFFICIAL if case.endswith("/all") or "videollama2/finetune_" in case]
+    often.remove("videollama2_av/all")
     return [
-        *(pytest.param(case, False, marks=[pytest.mark.slow] * (case in alone)) for case in OFFICIAL),
+        *(pytest.param(case, False, marks=[pytest.mark.slow] * (case not in often)) for case in OFFICIAL),
         pytest.param("videollama2/all", True, marks=pytest.mark.slow),
         ("videollama2_av/all", True),
     ]

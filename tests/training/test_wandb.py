@@ -227,7 +227,9 @@ def test_a_table_has_every_row_whatever_the_media(
     ("words", "code", "outcome", "steps"),
     [
         (["stages.main.lr=1e30", "stages.main.max_grad_norm=0", "stages.main.steps=3"], 2, "failed", 1),
-        (["stages.main.steps=99999", "trainer.max_time=00:00:00:01"], 0, "stopped", None),
+        pytest.param(
+            *(["stages.main.steps=99999", "trainer.max_time=00:00:00:01"], 0, "stopped", None), marks=pytest.mark.slow
+        ),
         (["stages.main.steps=99999"], 130, "stopped", None),
     ],
     ids=["failed", "out of time", "interrupted"],

@@ -66,6 +66,7 @@ def check_benchmark(
         _check_options(judge, sample, where)
         _check_within_words(judge, sample, where)
         _check_sentence(judge, sample, where)
+        _check_denied(judge, sample, where)
         _check_candidates(judge, sample, where)
         _check_rotated(judge, sample, where)
     if list(questions[:samples]) != list(second.samples[:samples]):
@@ -154,11 +155,26 @@ def _check_blanks(judge: _CheckedJudge, sample: Sample, where: str) -> None:
 def _check_sentence(judge: _CheckedJudge, sample: Sample, where: str) -> None:
     """Check that a right answer in words is right with a capital letter and a full stop, as models write it."""
     for answer in sample.answers if _judges_texts(judge) else ():
-        if len(answer) < 2 or not answer.replace(" ", "").isalpha():  # letters of options, numbers, formulas, code
+        if not _in_words(answer):
             continue
         sentence = f"{answer[0].upper()}{answer[1:]}."
         if judge.worth(answer, sample) != judge.worth(sentence, sample):
             judge.subject.fail(f"does not take the right answer of {where} written as a sentence, {sentence!r}")
+
+
+def _check_denied(judge: _CheckedJudge, sample: Sample, where: str) -> None:
+    """Check that the denial of a right answer in words is not right."""
+    for answer in sample.answers if _judges_texts(judge) else ():
+        denial = f"not {answer}"
+        if not _in_words(answer) or denial.casefold() in map(str.casefold, (*sample.answers, *sample.options)):
+            continue
+        if judge.worth(denial, sample) == judge.worth(answer, sample):
+            judge.subject.fail(f"takes {denial!r} as right in {where}, where {answer!r} is")
+
+
+def _in_words(answer: str) -> bool:
+    """Return whether an answer is in words: no letter of an option, number, formula or code."""
+    return len(answer) > 1 and answer.replace(" ", "").isalpha()
 
 
 def _check_within_words(judge: _CheckedJudge, sample: Sample, where: str) -> None:

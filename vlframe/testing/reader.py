@@ -44,6 +44,7 @@ def check_reader(
         _check_info(subject, reader, sounding, has_audio=True)
         _check_frames(subject, reader, sounding)
         _check_arrived(subject, reader, arrived, sounding)
+        _check_written_again(subject, reader, Path(folder))
         _check_sound(subject, reader, sounding)
         subject.passed("what a file says of itself, every frame, sparse and repeated ones, and a tone")
         _check_other_rate(subject, reader, Path(folder))
@@ -86,8 +87,16 @@ def picture(index: int) -> np.ndarray:
     return frame_YXC
 
 
-def write_clip(path: Path, *, sound: bool, fps: int = FPS, rate: int = RATE, tones: Sequence[int] = (440,)) -> None:
-    """Write a clip; ``tones`` are those of its channels, in Hz."""
+def write_clip(
+    path: Path,
+    *,
+    sound: bool,
+    fps: int = FPS,
+    rate: int = RATE,
+    tones: Sequence[int] = (440,),
+    pictures: Sequence[int] = range(FRAMES),
+) -> None:
+    """Write a clip of these ``pictures``; ``tones`` are those of its channels, in Hz."""
     import av
 
     layout = "mono" if len(tones) == 1 else "stereo"
@@ -95,7 +104,7 @@ def write_clip(path: Path, *, sound: bool, fps: int = FPS, rate: int = RATE, ton
         video = container.add_stream("libx264", rate=fps, options={"g": "12", "crf": "12"})
         video.height, video.width, video.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         audio = container.add_stream("aac", rate=rate, layout=layout) if sound else None
-        for index in range(FRAMES):
+        for index in pictures:
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
         container.mux(video.encode())
         if audio is not None:
@@ -119,6 +128,22 @@ def _check_other_rate(subject: Subject, reader: Any, folder: Path) -> None:
         subject.fail(
             f"audio at {RATE} Hz of a sound of 44100 Hz gives {len(waveform_L) / RATE:.2f} s, loudest at "
             f"{_loudest(waveform_L, RATE):.0f} Hz; {FRAMES / 25:.2f} s of 440 Hz were written"
+        )
+
+
+def _check_written_again(subject: Subject, reader: Any, folder: Path) -> None:
+    """Check that a file that was read, and is another film now, is read anew."""
+    path = folder / "again.mp4"
+    write_clip(path, sound=False)
+    with subject.doing("frames()"):
+        reader.frames(path, [0])
+    write_clip(path, sound=False, pictures=range(FRAMES)[::-1])
+    with subject.doing("frames() of a file that was written again"):
+        frames_TYXC = reader.frames(path, [0])
+    if np.abs(frames_TYXC[0].astype(int) - picture(FRAMES - 1)).mean() > 6:
+        subject.fail(
+            "gives what a file held before it was written again; what is kept must be kept for its size and time of "
+            "change, too"
         )
 
 
