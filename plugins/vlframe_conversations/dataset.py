@@ -48,6 +48,14 @@ class Conversations:
             reader = _reader(source, media_root, sound, stray_tags, ignore_fields)
             self._readers.append(replace(reader, moved=moved or {}))
 
+    @staticmethod
+    def check_parameters(parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for values that make no sense, DataError for a manifest that is missing or no JSON."""
+        for source in _sources(parameters["path"], parameters["mixture"]):
+            _weight(source)
+            check_file(_path(source))
+            _reader(source, *(parameters[name] for name in ("media_root", "sound", "stray_tags", "ignore_fields")))
+
     @classmethod
     def entries(
         cls,
@@ -85,7 +93,8 @@ def _sources(path: str | None, mixture: Sequence[Mapping[str, Any]]) -> Sequence
     if bool(path) == bool(mixture):
         raise ConfigError(
             f"the data set has {'both' if path else 'neither'} 'path' {'and' if path else 'nor'} 'mixture'; give "
-            "path=file.json for one manifest, or mixture=[{path: a.json, weight: 2}, {path: b.jsonl}] for several"
+            "dataset.path=file.json for one manifest, or for several "
+            "'dataset.mixture=[{path: a.json, weight: 2}, {path: b.jsonl, weight: 1}]'"
         )
     return mixture or [{"path": path, "weight": 1.0}]
 
@@ -103,7 +112,7 @@ def _reader(
     source: Mapping[str, Any], media_root: str | None, sound: bool, stray_tags: str, ignore_fields: Sequence[str]
 ) -> RowReader:
     if stray_tags not in STRAY_TAGS:
-        raise ConfigError(f"stray_tags is {stray_tags!r}; it can be {' or '.join(STRAY_TAGS)}")
+        raise ConfigError(f"dataset.stray_tags is {stray_tags!r}; it can be {' or '.join(STRAY_TAGS)}")
     said = source.get("media_root") or media_root
     root = Path(at_home(said)) if said else _path(source).parent
     own = source.get("sound")

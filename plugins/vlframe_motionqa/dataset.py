@@ -3,9 +3,11 @@
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import vlframe
 from vlframe import ConfigError, Media, Sample, Subset, Turn, at_home
@@ -73,6 +75,14 @@ class MotionQA:
                 for category, start, end in zip(asked, starts, ends, strict=True)
                 if end > start
             ]
+
+    @staticmethod
+    def check_parameters(parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for values that make no sense."""
+        shape = ("split", "clips", "questions", "size", "seconds", "fps", "travel")
+        _check(*(parameters[name] for name in shape))
+        _check_weights(parameters["weights"], parameters["questions"])
+        _check_also(parameters["also"], parameters["questions"], parameters["split"])
 
     def __len__(self) -> int:
         return len(self._asked)

@@ -30,6 +30,11 @@ class JsonLines:
         self.ignored = tuple(ignore_fields)
         self.lines = _lines(self.file)
 
+    @staticmethod
+    def check_parameters(parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for a file of rows, or a folder of media, that is not there."""
+        _root(_file(parameters["path"]), parameters["media_root"])
+
     @classmethod
     def entries(cls, *, path: str | None, media_root: str | None, ignore_fields: Sequence[str]) -> Iterator[Entry]:
         """Yield every line, including bad ones."""
@@ -106,7 +111,7 @@ def _paths(value: Any, kind: str, where: str) -> list[str]:
 
 def _file(path: str | None) -> Path:
     if not path:
-        raise ConfigError("dataset mplug_owl needs path=<file of JSON Lines>")
+        raise ConfigError("the data set (mplug_owl) has no file; give dataset.path=<file of JSON Lines>")
     file = Path(at_home(path))
     if not file.is_file():
         raise ConfigError(f"dataset.path is {file}, and there is no such file")

@@ -26,6 +26,11 @@ class VideoInstruct:
         self.rows = _rows(self.file)
         self.clips = Clips(self.file, media_root)
 
+    @staticmethod
+    def check_parameters(parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for an unknown order, a file of rows, or a folder of clips, that is not there."""
+        _root(_file(parameters["path"], parameters["order"]), parameters["media_root"])
+
     @classmethod
     def entries(cls, *, path: str | None, media_root: str | None, order: str) -> Iterator[Entry]:
         """Yield every row, including bad ones."""
@@ -50,9 +55,7 @@ class Clips:
     """The files of a folder, by their names without the last suffix."""
 
     def __init__(self, file: Path, media_root: str | None) -> None:
-        self.root = Path(at_home(media_root)) if media_root else file.parent
-        if not self.root.is_dir():
-            raise ConfigError(f"media_root is {self.root}, and there is no such folder; it holds the clips")
+        self.root = _root(file, media_root)
         self.found: dict[str, list[Path]] = {}
         for path in sorted(self.root.iterdir()):
             if path.is_file() and path.resolve() != file.resolve():
@@ -70,11 +73,18 @@ def _file(path: str | None, order: str) -> Path:
     if order not in ORDERS:
         raise ConfigError(f"dataset.order is {order!r}; it can be {', '.join(ORDERS)}")
     if not path:
-        raise ConfigError("dataset video_instruct needs path=<VideoInstruct_Dataset.json>")
+        raise ConfigError("the data set (video_instruct) has no file; give dataset.path=<VideoInstruct_Dataset.json>")
     file = Path(at_home(path))
     if not file.is_file():
         raise ConfigError(f"dataset.path is {file}, and there is no such file")
     return file
+
+
+def _root(file: Path, media_root: str | None) -> Path:
+    root = Path(at_home(media_root)) if media_root else file.parent
+    if not root.is_dir():
+        raise ConfigError(f"dataset.media_root is {root}, and there is no such folder; it holds the clips")
+    return root
 
 
 def _rows(file: Path) -> list[Any]:

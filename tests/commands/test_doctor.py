@@ -51,6 +51,17 @@ def test_threads(found: Cpus, count: int, environment: dict, load: float | None,
     assert told in line.found and advice in line.advice and bool(advice) == bool(line.advice)
 
 
+def test_a_package_that_was_compiled_for_another_torch_stops_a_run() -> None:
+    def load(name: str) -> None:
+        if name == "torchaudio":
+            raise OSError("Could not load this library: libtorchaudio.so")
+
+    (found,) = doctor.of_torch(load)
+    assert found.what == "torchaudio" and found.stops and "OSError: Could not load" in found.found
+    assert found.advice.startswith("pip install 'torch") and "'torchaudio==" in found.advice
+    assert list(doctor.of_torch(lambda name: None)) == []
+
+
 class Readers:
     """A registry with readers, some of which cannot be built."""
 

@@ -222,7 +222,7 @@ def test_a_gpu_that_is_not_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from vlframe.config.schema import TrainerConfig
     from vlframe.errors import ConfigError
-    from vlframe.training.preflight import check_device
+    from vlframe.training.asked import check_device
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_device(TrainerConfig(devices=[0, 1]))

@@ -12,8 +12,9 @@ from vlframe.model.assemble import build_model, compose_on_meta
 from vlframe.registry.checked import CheckedComponent
 from vlframe.registry.presets import preset_files
 from vlframe.registry.registry import Registry
+from vlframe.training.asked import check_device
 from vlframe.training.loss_scale import check_precision
-from vlframe.training.preflight import check_device, check_memory
+from vlframe.training.preflight import check_memory
 from vlframe.training.trainable import check_parts
 
 QUICK = "experiment=quickstart"

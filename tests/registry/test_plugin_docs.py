@@ -16,6 +16,7 @@ from helpers.clips import ClipSpec, write_clip
 from helpers.runs import manifest, training
 
 from vlframe import Sample, Turn, testing
+from vlframe.cli import main
 from vlframe.composer.compose import compose, open_registry
 from vlframe.contracts.kinds import kinds
 from vlframe.model.assemble import compose_on_meta
@@ -136,9 +137,16 @@ def test_the_encoder_is_planned_by_the_config_of_its_source(page: Path) -> None:
     assert (encoder.dim, encoder.side) == (24, 2) and all(item.is_meta for item in encoder.parameters())
     built = registry.build("encoder", {"name": "dino", "source": "dino"})
     own = Dinov2Model.from_pretrained("dino").state_dict()
+    del own["embeddings.mask_token"]
     assert all(torch.equal(built.model.state_dict()[key], value) for key, value in own.items())
-    unused = ["model.embeddings.mask_token"]
-    testing.check_encoder("dino", {"architecture": sizes}, unused=unused, plugins=["dino_encoder.py"])
+    testing.check_encoder("dino", {"architecture": sizes}, plugins=["dino_encoder.py"])
+
+
+def test_the_cost_of_a_connector_that_reads_seconds_is_planned(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["experiment=quickstart", "connector=timed", "plugins.paths=[timed_connector.py]"]
+    assert main(["plan", *words]) == 0
+    out, err = capsys.readouterr()
+    assert "8 tokens" in out and "bytes on each device" in out and "Traceback" not in err
 
 
 def test_the_reader_around_another(page: Path) -> None:

@@ -87,7 +87,7 @@ def test_what_did_not_come_to_its_end_is_a_row_that_says_why(tmp_path: Path) -> 
     made = [
         run(runs, "0", share(10)),
         run(runs, "1", None, connector="b", outcome=Outcome("failed", "it broke", 2, 6, 2)),
-        run(runs, "2", None, connector="c", outcome=Outcome("running", "", 0, 0)),
+        run(runs, "2", None, connector="c", outcome=Outcome("running", "", 2, 6)),
         run(runs, "3", share(30), connector="d", outcome=Outcome("stopped", "the time was up", 3, 6, 0)),
         run(runs, "4", None, connector="e", benchmark=None),
         tmp_path / "gone",
@@ -104,7 +104,7 @@ def test_what_did_not_come_to_its_end_is_a_row_that_says_why(tmp_path: Path) -> 
     notes = "\n".join(comparison.notes)
     for piece in (
         "connector=b benchmark=exact, seed 1: failed at 2 of 6 steps: it broke",
-        "stopped at 3 of 6 steps: the time was up",
+        "is running, or was killed: its checkpoints are at 2 of 6 steps", "stopped at 3 of 6 steps: the time was up",
         "4 cannot be read: JSONDecodeError", "gone is gone", "connector=7, seed 3: failed: there is no 7",
     ):  # fmt: skip
         assert piece in notes, (piece, notes)

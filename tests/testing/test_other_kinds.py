@@ -183,6 +183,16 @@ def test_entries_are_the_samples() -> None:
     assert "row 0 of entries() is Entry(where='row 0'" in refusal(check_dataset, Miscounted, {"samples": good[:4]})
 
 
+class RefusesItself(Questions):
+    @staticmethod
+    def check_parameters(parameters: dict[str, Any]) -> None:
+        raise vlframe.ConfigError(f"dataset.samples has {len(parameters['samples'])} rows")
+
+
+def test_a_data_set_takes_the_parameters_that_it_is_built_with() -> None:
+    assert "check_parameters() of the parameters" in refusal(check_dataset, RefusesItself, {"samples": questions(5)})
+
+
 class Lenient:
     """Multiple choice that takes any text with the answer's first letter in it as right."""
 

@@ -17,11 +17,12 @@ from vlframe.machine import memory
 from vlframe.model.assemble import build_model, compose_on_meta
 from vlframe.runs.folder import RunFolder
 from vlframe.training import preflight
+from vlframe.training.asked import check_asked
 from vlframe.training.cost_report import report
 from vlframe.training.measured import sentences
 from vlframe.training.optim import make_optimizer
 from vlframe.training.prediction import example_media, meta_stages, predictions, resident_bytes, sharded_bytes
-from vlframe.training.preflight import check_memory, check_stages
+from vlframe.training.preflight import check_memory
 from vlframe.training.run import train
 from vlframe.training.trainable import prepare_parts
 
@@ -206,8 +207,8 @@ def test_several_devices_without_a_gpu_are_named(registry, tmp_path, monkeypatch
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     words = [*training(manifest(tmp_path)), "trainer.devices=8"]
     with pytest.raises(ConfigError, match=r"trainer\.devices is 8, and torch finds no GPU"):
-        check_stages(compose("train", words, registry))
-    check_stages(compose("train", [*words, "trainer.accelerator=cpu"], registry))
+        check_asked(compose("train", words, registry), registry)
+    check_asked(compose("train", [*words, "trainer.accelerator=cpu"], registry), registry)
 
 
 ALIGNED = [

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.processes import Command, vlframe
 from helpers.runs import manifest, only_run, training, wait_for_steps, weights
+from lightning.pytorch import Callback
 
 from vlframe.composer.compose import compose, open_registry
 from vlframe.errors import TrainingError
 from vlframe.runs.checkpoint import checkpoints, latest
 from vlframe.runs.folder import RunFolder
+from vlframe.runs.outcome import Outcome
 from vlframe.training.run import train
 
 LONG = ["stages.main.steps=100000", "trainer.checkpoint_every=100000"]
@@ -111,15 +114,42 @@ def test_half_a_row_of_metrics_is_forgotten(tmp_path: Path) -> None:
     assert rows == [str(step) for step in range(1, 7)]
 
 
+def test_a_running_run_says_how_far_it_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is known of it, if it is killed."""
+    seen: list[tuple[str, int, int]] = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            found = Outcome.read(RunFolder.open(only_run(tmp_path)))
+            assert found is not None
+            seen.append((found.state, found.steps_done, found.steps_asked))
+
+    monkeypatch.chdir(tmp_path)
+    registry = open_registry()
+    config = compose("train", training(manifest(tmp_path), "trainer.checkpoint_every=2"), registry)
+    train(config, registry, callbacks=[Look()])
+    assert seen == [("running", done, 6) for done in (0, 0, 2, 2, 4, 4)]
+
+
 def test_a_loss_that_is_no_number_names_its_batch(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     words = ["stages.main.lr=1e30", "stages.main.max_grad_norm=0", "stages.main.warmup_ratio=0"]
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf).*failed_batch\.json"):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf).*failed_batch\.json") as caught:
         run_here(tmp_path, training(manifest(tmp_path), *words))
+    assert "No checkpoint had been written yet" in str(caught.value)
     (record,) = folder.glob("default/*/failed_batch.json")
     failed = json.loads(record.read_text())
     assert len(failed["samples"]) == 2 and all(name.startswith("row") for name in failed["samples"])
     assert len(failed["tokens"]) == 2 and failed["step"] > 1
+
+
+def test_the_checkpoint_that_a_failed_run_leaves_is_named(tmp_path: Path) -> None:
+    words = ["stages.main.lr=1e30", "stages.main.max_grad_norm=0", "stages.main.warmup_ratio=0"]
+    with pytest.raises(TrainingError) as caught:
+        run_here(tmp_path, training(manifest(tmp_path), *words, "trainer.checkpoint_every=1"))
+    (run,) = (tmp_path / "runs" / "default").iterdir()
+    (kept,) = checkpoints(RunFolder.open(run))
+    assert f"The checkpoint {kept.path.name} is kept" in str(caught.value)
 
 
 def test_memory_that_runs_out_names_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

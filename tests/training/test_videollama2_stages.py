@@ -27,8 +27,8 @@ from vlframe.model.adapters import alpha_of
 from vlframe.model.assemble import build_model, compose_on_meta, typical_tokens
 from vlframe.runs.checkpoint import Checkpoint, checkpoints
 from vlframe.runs.folder import RunFolder
+from vlframe.training.asked import check_stages
 from vlframe.training.optim import make_optimizer
-from vlframe.training.preflight import check_stages
 from vlframe.training.run import train
 from vlframe.training.trainable import recompute_activations
 

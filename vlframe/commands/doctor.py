@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlframe.errors import UserError, one_line
+from vlframe.errors import UserError, named_line, one_line
 from vlframe.paths import at_home
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from vlframe.registry.registry import Registry
 
 USAGE = (("doctor", "what this machine has: devices, threads, readers, cache, disk, logins; with advice"),)
-PACKAGES = ("vlframe", "torch", "lightning", "transformers", "hydra-core", "av", "decord", "wandb")
+OTHERS = ("lightning", "transformers", "hydra-core", "av", "decord", "wandb")
 GIB = 2**30
+OF_TORCH = ("torchvision", "torchaudio")  # compiled for one version of torch, and imported by transformers
 ROOM = 20 * GIB  # below this, a note about the disk
 LEAST_ROOM = GIB // 4  # below this, no run can start
 LEAST_SHARED = GIB  # of the memory through which data workers pass their batches
@@ -71,6 +73,7 @@ def examine() -> Iterator[Finding]:
 
     found, registry = cpus(), Registry.installed()
     yield versions()
+    yield from of_torch(import_module)
     yield devices(torch)
     yield threads(found, thread_count(None, 1, found, default_threads()), os.environ, _load())
     yield from readers(registry)
@@ -85,12 +88,23 @@ def examine() -> Iterator[Finding]:
 
 def versions() -> Finding:
     told = [f"Python {sys.version.split()[0]}"]
-    for name in PACKAGES:
+    for name in ("vlframe", "torch", *OF_TORCH, *OTHERS):
         try:
             told.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             told.append(f"no {name}")
     return Finding("versions", ", ".join(told))
+
+
+def of_torch(load: Callable[[str], Any]) -> Iterator[Finding]:
+    """Report the packages compiled for torch that do not load beside the one installed. ``load`` imports one."""
+    for name in OF_TORCH:
+        try:
+            load(name)
+        except Exception as error:
+            needed = [item for item in requires("vlframe") or () if item.startswith(("torch==", "torch>", name))]
+            words = " ".join(f"'{item}'" for item in needed)
+            yield Finding(name, f"does not load: {named_line(error)}", f"pip install {words}", stops=True)
 
 
 def devices(torch: Any, nvidia: Path = Path("/proc/driver/nvidia")) -> Finding:

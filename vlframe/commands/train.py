@@ -36,13 +36,16 @@ def main(words: list[str]) -> int:
 def train(config: RunConfig, registry: Registry) -> float | None:
     """Train, evaluate, and return the optimized metric; None if a run that stopped early has none."""
     from vlframe.config.asking import benchmarks_of
-    from vlframe.training.run import train as train_run
+    from vlframe.training.asked import check_asked
 
     if config.optimized_metric not in (None, LOSS) and not benchmarks_of(config):
         raise ConfigError(
             f"optimized_metric is {config.optimized_metric!r}, a score, and the run has no benchmark to give one; "
             f"choose a benchmark, or optimized_metric={LOSS}"
         )
+    check_asked(config, registry)  # before what trains is imported, which takes seconds
+    from vlframe.training.run import train as train_run
+
     return optimized_metric(config, train_run(config, registry))
 
 

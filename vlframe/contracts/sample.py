@@ -88,6 +88,9 @@ class Dataset(Protocol):
     A class may also offer ``entries(**parameters) -> Iterator[Entry]``, a class method that takes what ``__init__``
     takes: every row in order, including invalid ones, for ``vlframe data check``. It raises only if there are no rows
     at all (no such file). A data set without it is built and read sample by sample.
+
+    ``check_parameters(parameters)`` (optional, a static method) raises a ConfigError or DataError for parameters that
+    ``__init__`` would refuse, if that is known at once (no such file). It is called before anything heavy is imported.
     """
 
     def __len__(self) -> int: ...

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from vlframe.contracts.reader import FrameList
 from vlframe.contracts.sample import Sample
 from vlframe.errors import UserError
 from vlframe.registry.registry import Registry
+
+# A key of a data set in a message, and not a file of that name.
+KEY = re.compile(r"(?<![\w./-])dataset\.(?=[a-z_.]+(=| is |$))")
 
 
 def open_samples(
@@ -25,13 +29,27 @@ def open_samples(
     there says what to do.
     """
     cls = registry.row("dataset", str(settings["name"])).load_class()
-    with advising_if_moved(settings):
-        try:
-            samples = registry.build("dataset", settings, **passed(cls, moved))
-        except UserError as error:
-            error.args = (re.sub(r"^dataset\.", f"{place}.", str(error)),)
-            raise
+    with advising_if_moved(settings), _placed(place):
+        samples = registry.build("dataset", settings, **passed(cls, moved))
     return Moved(samples, moved) if moved else samples
+
+
+def check_data(registry: Registry, settings: Mapping[str, Any], place: str = "dataset") -> None:
+    """Let a data set check its parameters (``check_parameters``, if it has that) without opening it."""
+    check = getattr(registry.row("dataset", str(settings["name"])).load_class(), "check_parameters", None)
+    if check is not None:
+        with advising_if_moved(settings), _placed(place):
+            check(registry.check("dataset", settings))
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Name the keys of a data set by their place in the config, in errors inside."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (KEY.sub(f"{place}.", str(error)),)
+        raise
 
 
 def passed(build: Callable[..., Any], moved: Mapping[str, str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vlframe.paths import at_home
 def existing_rows(path: str | None, name: str) -> Path:
     """Return the file of a data set. ConfigError if there is none."""
     if not path:
-        raise ConfigError(f"the data set ({name}) needs path=<file>")
+        raise ConfigError(f"the data set ({name}) has no file; give dataset.path=<file>")
     file = Path(at_home(path))
     if not file.exists():
         raise ConfigError(f"dataset.path is {file}, and there is no such file")
@@ -29,7 +29,7 @@ def media_folder(said: str | None, default: Path) -> Path:
     """Return the folder that media paths start from. ConfigError if there is none."""
     root = Path(at_home(said)) if said else default
     if not root.is_dir():
-        raise ConfigError(f"media_root is {root}, and there is no such folder; it holds the media")
+        raise ConfigError(f"dataset.media_root is {root}, and there is no such folder; it holds the media")
     return root.absolute()
 
 

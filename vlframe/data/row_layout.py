@@ -24,6 +24,12 @@ class RowLayout:
         self.rows: Sequence[tuple[str, Any]] = self.read()
 
     @classmethod
+    def check_parameters(cls, parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for a file of rows, or a folder of media, that is not there."""
+        file = existing_rows(parameters["path"], cls.__name__)
+        media_folder(parameters["media_root"], file.parent)
+
+    @classmethod
     def entries(cls, **parameters: Any) -> Iterator[Entry]:
         """Yield every row, including bad ones."""
         data = cls(**parameters)
@@ -70,6 +76,12 @@ class LayoutMixture:
         for part, (_, weight, parameters) in zip(self.parts, told, strict=True):
             drawn, name = len(part) if weight is None else weight, str(parameters["path"])
             self.subsets.append(Subset(len(self), len(self) + len(part), drawn, name))
+
+    @classmethod
+    def check_parameters(cls, parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for what is wrong with a part."""
+        for name, _, part in cls._told(parameters["parts"]):
+            cls.layouts[name].check_parameters(part)
 
     @classmethod
     def entries(cls, *, parts: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:

@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from torch.distributed import DistError
 from torch.distributed.rendezvous import rendezvous
 
+from vlframe.distributed.environment import launcher
 from vlframe.distributed.ranks import devices_of_node
 from vlframe.errors import ConfigError, TrainingError
 
@@ -86,11 +87,8 @@ class Started(ClusterEnvironment):
 def started(environment: Mapping[str, str] | None = None) -> Started | None:
     """Return how this process was started, by its environment; None for a single process."""
     variables = os.environ if environment is None else environment
-    found = None
-    if "TORCHELASTIC_RUN_ID" in variables:
-        found = _by_torchrun(variables)
-    elif int(variables.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # in a step of srun; unset in a batch script
-        found = _by_srun(variables)
+    reading = {"torchrun": _by_torchrun, "srun": _by_srun}.get(launcher(variables))
+    found = None if reading is None else reading(variables)
     return found if found is not None and found.world > 1 else None
 
 

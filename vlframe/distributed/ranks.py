@@ -124,7 +124,7 @@ def own_group(folder: RunFolder | None = None) -> Iterator[None]:
             raise
         lost = TrainingError(
             f"rank {this_rank()} of this run lost another one, which ended early; its own message says why. "
-            f"The last checkpoint is kept: continue with resume=<run folder> once the cause is fixed ({error})"
+            f"Once the cause is fixed, continue with resume={folder.path if folder else '<run folder>'} ({error})"
         )
         _leave_the_first_to_end(lost)
         raise lost from error

@@ -50,6 +50,13 @@ def checkpoints(folder: RunFolder) -> list[Checkpoint]:
     return sorted(_whole(folder.checkpoints), key=lambda item: (item.stage_number, item.step, item.finished))
 
 
+def saved_steps(folder: RunFolder) -> int:
+    """Return the optimizer steps, over all stages, that a run would go on from."""
+    found = checkpoints(folder)
+    newest = {item.stage_number: item.step for item in found}  # they are in order
+    return sum(newest.values())
+
+
 def latest(folder: RunFolder) -> Checkpoint:
     """Return the newest complete checkpoint; WeightsError if there is none."""
     found = checkpoints(folder)

@@ -23,7 +23,7 @@ class Outcome:
 
     state: State
     why: str  # a sentence; for a finished run, which stages ended early or changed nothing, and what was not logged
-    steps_done: int  # optimizer steps, over all stages and resumptions
+    steps_done: int  # optimizer steps, over all stages and resumptions; of a run that goes on: those in checkpoints
     steps_asked: int
     exit_code: int | None = None  # of the process; None while it runs
 

@@ -168,7 +168,7 @@ def _unfinished(outcome: Outcome | None) -> str:
     assert outcome is not None
     steps = f" at {outcome.steps_done} of {outcome.steps_asked} steps" if outcome.steps_asked else ""
     if outcome.state == "running":
-        return "is running, or was killed"
+        return f"is running, or was killed{steps and f': its checkpoints are{steps}'}"
     return f"{outcome.state}{steps}: {outcome.why}"
 
 

@@ -66,6 +66,7 @@ def check_dataset(
     else:
         subject.fail(f"index {length} of {length} gives a sample; a sequence raises IndexError")
     _check_parts(subject, getattr(dataset, "subsets", None), length)
+    _check_own_check(subject, dataset)
     _check_entries(subject, dataset, looked_at)
     subject.passed("its end, its subsets and its entries agree with its samples")
 
@@ -112,10 +113,7 @@ def _check_entries(subject: Subject, dataset: Any, looked_at: Sequence[int]) -> 
     own = getattr(type(dataset), "entries", None)
     if own is None:
         return
-    values = dict(subject.params)
-    if isinstance(subject.component, str):
-        values = dict(subject.registry.check("dataset", {"name": subject.component, **values}))
-        del values["name"]
+    values = _parameters(subject)
     with subject.doing("entries()"):
         entries = list(own(**values))
     if len(entries) != len(dataset):
@@ -123,6 +121,23 @@ def _check_entries(subject: Subject, dataset: Any, looked_at: Sequence[int]) -> 
     for index in looked_at:
         if entries[index].problems or entries[index].sample != dataset[index]:
             subject.fail(f"row {index} of entries() is {entries[index]!r}, and sample {index} is {dataset[index]!r}")
+
+
+def _check_own_check(subject: Subject, dataset: Any) -> None:
+    """Check that the parameters it was built with pass its own check."""
+    own = getattr(type(dataset), "check_parameters", None)
+    if own is not None:
+        with subject.doing("check_parameters() of the parameters that it is built with"):
+            own(_parameters(subject))
+
+
+def _parameters(subject: Subject) -> dict[str, Any]:
+    """Return the parameters that a class is built with, those left to their defaults included."""
+    values = dict(subject.params)
+    if isinstance(subject.component, str):
+        values = dict(subject.registry.check("dataset", {"name": subject.component, **values}))
+        del values["name"]
+    return values
 
 
 def _check_parts(subject: Subject, parts: Any, length: int) -> None:

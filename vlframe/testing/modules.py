@@ -232,7 +232,9 @@ def _check_gradients(subject: Subject, module: nn.Module, cases: Sequence[Case],
     lost = [name for name, parameter in module.named_parameters() if parameter.grad is None]
     undeclared = [name for name in lost if not _declared(name, unused)]
     if undeclared:
-        subject.fail(f"no gradient reaches {some_of(undeclared)}; drop what is not used, or name it in unused=")
+        subject.fail(
+            f"no gradient reaches {some_of(undeclared)}; drop what is not used, or name it in unused= of a test"
+        )
     _check_dead(subject, module, unused)
     vain = [name for name in unused if not any(_declared(key, [name]) for key in lost)]
     if vain:

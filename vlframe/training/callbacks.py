@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from vlframe.distributed.ranks import of_all_ranks
 from vlframe.runs.checkpoint import best_of_stages, checkpoint_name, checkpoints
 from vlframe.runs.folder import RunFolder, write_json
+from vlframe.training.record import record_saved
 
 if TYPE_CHECKING:
     from vlframe.training.standing import Standing
@@ -56,6 +57,7 @@ class SaveCheckpoints(Callback):
         trainer.save_checkpoint(self.folder.checkpoints / checkpoint_name(module.state()))
         self._name_the_best(trainer, module)
         if trainer.is_global_zero:
+            record_saved(self.folder)
             mine = [item for item in checkpoints(self.folder) if item.stage == module.name]
             for old in mine[: -self.keep]:
                 if self._is_best(module, old.step):

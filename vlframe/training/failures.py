@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlframe.errors import OutOfMemory, TrainingError
+from vlframe.runs.checkpoint import checkpoints
 from vlframe.runs.folder import RunFolder, write_json
 
 if TYPE_CHECKING:
@@ -107,7 +108,12 @@ def _keep(batch: Mapping[str, Any], folder: RunFolder, what: str) -> str:
     longest = ", ".join(f"{name} ({length} tokens)" for length, name in rows[:3])
     return (
         f"stage {batch['stage']}, step {batch['step']}: {what}. The batch has {len(rows)} samples, the longest are "
-        f"{longest}; all are in {folder.path / 'failed_batch.json'}. The last checkpoint is kept; look at these "
-        "samples, "
-        "or try a smaller lr or batch_size"
+        f"{longest}; all are in {folder.path / 'failed_batch.json'}. {_saved(folder)}; look at these "
+        "samples, or try a smaller lr or batch_size"
     )
+
+
+def _saved(folder: RunFolder) -> str:
+    """Say which checkpoint a failed run leaves."""
+    found = checkpoints(folder)
+    return f"The checkpoint {found[-1].path.name} is kept" if found else "No checkpoint had been written yet"

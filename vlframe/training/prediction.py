@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -249,19 +249,18 @@ def example_media(budget: TokenBudget) -> list[PreparedMedia]:
 
 def _medium(budget: Any, kind: str, tensor: Tensor, tiles: int) -> PreparedMedia:
     tokens = budget.tokens(kind, tuple(tensor.shape), tiles)
-    reads = any(
-        branch.instruction is not None
-        for branch in budget.branches.values()
-        if branch.front_end is budget.front_end(kind)
-    )
-    return PreparedMedia(MediaFile(kind, tensor, kind, tiles), tokens, (0,) * INSTRUCTION if reads else ())
+    reading = [branch for branch in budget.branches.values() if branch.front_end is budget.front_end(kind)]
+    asked = any(branch.instruction is not None for branch in reading)
+    timed = any(branch.reads_seconds for branch in reading)
+    seconds_T = torch.zeros(len(tensor) // tiles) if timed else None
+    return PreparedMedia(MediaFile(kind, tensor, kind, tiles, seconds_T), tokens, (0,) * INSTRUCTION if asked else ())
 
 
 def _renamed(media: list[PreparedMedia], number: int) -> tuple[PreparedMedia, ...]:
     """Return the same media as another sample's files."""
     return tuple(
         PreparedMedia(
-            MediaFile(item.file.kind, item.file.tensor, (item.file.key, number), item.file.tiles),
+            replace(item.file, key=(item.file.key, number)),
             item.tokens,
             item.instruction,
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from vlframe.distributed.ranks import this_rank
 from vlframe.errors import OutputError, UserError
+from vlframe.runs.checkpoint import saved_steps
 from vlframe.runs.folder import RunFolder
 from vlframe.runs.outcome import Outcome, State, sentence
 from vlframe.runs.unlogged import Unlogged
@@ -47,6 +49,8 @@ class Record:
     def write(self, state: State, why: str = "", exit_code: int | None = None) -> Outcome:
         """Put the state into the folder."""
         done, asked = (self.run.steps_done, self.run.steps_asked) if self.run else (0, 0)
+        if state == "running":
+            done = saved_steps(self.folder)
         if missing := self.unlogged.summary:
             why = f"{why}; {missing}" if why else missing
             exit_code = OutputError.exit_code if exit_code == 0 else exit_code
@@ -98,3 +102,10 @@ def recorded(folder: RunFolder, stop: Stop, unlogged: Unlogged) -> Iterator[Reco
         record.end("done", record.remark, exit_code=0)
     else:
         record.end("stopped", record.stopped, stop.exit_code)
+
+
+def record_saved(folder: RunFolder) -> None:
+    """Record how far a running run has been saved, which is what it goes on from if it is killed."""
+    outcome = Outcome.read(folder)
+    if outcome is not None and outcome.state == "running":
+        replace(outcome, steps_done=saved_steps(folder)).write(folder)

@@ -46,7 +46,7 @@ from vlframe.training.loggers import RunLoggers, check_loggers, facts
 from vlframe.training.measured import PredictedAndMeasured
 from vlframe.training.module import StageModule
 from vlframe.training.named_hooks import configured
-from vlframe.training.preflight import OpenedData, check_memory, check_stages, open_data
+from vlframe.training.preflight import OpenedData, check_memory, check_run, open_data
 from vlframe.training.progress import ProgressLines
 from vlframe.training.rate_changes import Retune
 from vlframe.training.record import recorded
@@ -98,6 +98,7 @@ def train(
             with own_group(folder if mine is None and world_size(config.trainer) > 1 else None):
                 with listening(stop):
                     record.run = run = Run(pipeline, folder, loggers, stop, opened, callbacks)
+                    record.write("running")  # with the steps that are asked for
                     finished = run.stages()
                 if finished:
                     _evaluate(pipeline, folder, loggers, unlogged, opened.benchmarks)
@@ -117,7 +118,7 @@ def _begin(config: RunConfig, registry: Registry) -> tuple[Resumption | None, Pi
     """Check all that can be checked, and create the run's folder, or open that of the resumed run."""
     resumed = resumption(config, registry) if config.resume else None
     config = resumed.config if resumed else config
-    check_stages(config)
+    check_run(config)
     if resumed is None:
         config = located(config, registry)
     check_loggers(config.logger, registry)
