@@ -53,7 +53,7 @@ STATED = re.compile(
     r"(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?",
     re.IGNORECASE,
 )
-NAMED = re.compile(r"(.+?)\s*[(\[]([A-Z])[)\]]", re.DOTALL)  # an option's text, and its letter behind it
+NAMED = re.compile(r"(.+?)\s*[(\[]([A-Z])[)\]]", re.DOTALL)  # an option's text, and its letter after it
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 # The ordinals of each language, with the words around them.
 COUNTED = (
@@ -95,7 +95,7 @@ def _narrow(text: str) -> str:
 
 
 def _named(text: str, options: Sequence[str]) -> str | None:
-    """Return the letter that stands in brackets behind the text of its own option."""
+    """Return the letter that stands in brackets after the text of its own option."""
     match = NAMED.fullmatch(text.strip(" .!*"))
     return match[2] if match and match_text(match[1], options) == match[2] else None
 
