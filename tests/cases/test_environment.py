@@ -182,5 +182,6 @@ def test_a_name_that_no_file_can_have_is_one_sentence(case: Case, word: str) -> 
     folder = case("user-all-dropped")
     command = ["predict", "prompt=x"] if word.startswith("run") else ["train"]
     more = TINY if word.startswith(("init", "llm", "dataset")) else []
+    more = [*more, "dataset.path=train.jsonl"] if word.startswith(("init", "llm")) else more
     done = vlframe(*command, *more, word.format("/" + "n" * 300), cwd=folder, check=False)
     one_sentence(done, "n" * 70)

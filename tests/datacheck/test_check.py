@@ -90,6 +90,7 @@ def everything_wrong() -> list[str | bytes]:
         row("twenty", video="../../secret.mp4"),  # 20
         row("twenty-one", video="cut.mp4", words="Well?"),  # 21
         {**row("twenty-two"), "conversations": [{"from": "gpt", "value": "Rain."}]},  # 22
+        row("twenty-three", words="And then?", answer=" "),  # 23
     ]
     return [line if isinstance(line, str | bytes) else json.dumps(line) for line in lines]
 
@@ -111,6 +112,7 @@ EXPECTED = [
     ("error", "no_sound", "15"),
     ("error", "too_long", "16"),
     ("error", "nothing_to_learn", "17"),
+    ("note", "empty_answer", "23"),
     ("note", "same_content", "10 11"),
     ("note", "same_file", "1 19 12"),
 ]
@@ -155,7 +157,7 @@ def test_every_problem_at_its_line_whoever_looks(
     assert found(alone) == EXPECTED
     assert alone.exit_code == 1
     assert alone.sources[0] == {
-        "data": str(manifest), "rows": 21, "samples": 14, "text_only": 3,
+        "data": str(manifest), "rows": 22, "samples": 15, "text_only": 4,
         "video": 7, "image": 3, "audio": 1, "tracks": 1,
     }  # fmt: skip
     (own_cache / "data_check" / "files.sqlite").unlink()
@@ -456,7 +458,7 @@ def test_the_command_and_its_exit_codes(
         (item["level"], item["kind"], " ".join(place.rpartition(" ")[2] for place in item["places"]))
         for item in told["findings"]
     ] == EXPECTED
-    assert (told["errors"], told["notes"]) == (16, 2)
+    assert (told["errors"], told["notes"]) == (16, 3)
     clean = write(tmp_path, GOOD, "clean.jsonl")
     monkeypatch.chdir(tmp_path)
     assert main(["data", "check", clean.name, f"dataset.media_root={media}", "loader.workers=0"]) == 0

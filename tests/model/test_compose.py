@@ -15,11 +15,7 @@ from vlframe.registry.presets import preset_files
 
 INSTALLED = open_with_twins()
 MODELS = list(preset_files("model", INSTALLED))
-EXPERIMENTS = [
-    [f"experiment={name}"]
-    for name, path in preset_files("experiment", INSTALLED).items()
-    if not path.name.startswith("_")  # what several experiments share
-]
+EXPERIMENTS = [[f"experiment={name}"] for name in preset_files("experiment", INSTALLED)]
 EXPERIMENTS += [[*words, "model=videollama2_1_7b_16f"] for words in EXPERIMENTS if "=videollama2/" in words[0]]
 CONNECTORS = ("stc", "stc_v35", "stp", "spatial_conv", "spatial_pool", "linear", "mlp", "pool", "qformer")
 PRESETS = {

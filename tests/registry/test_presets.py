@@ -37,6 +37,19 @@ def test_a_preset_is_read_with_what_it_builds_on(tmp_path: Path) -> None:
     assert read_preset("encoder", "made", registry) == {"name": "made"}  # a component
 
 
+def test_what_presets_share_is_no_choice_of_its_own(tmp_path: Path) -> None:
+    files = {
+        "encoder/_made": "defaults: [made, _self_]\nrate: 2\n",
+        "encoder/made_b": "defaults: [_made, _self_]\nsource: org/made\n",
+        "experiment/deep/_shared": "",
+    }
+    registry = registry_of(tmp_path, files)
+    assert [name for name in preset_files("encoder", registry) if "made" in name] == ["made_b"]
+    assert "deep/_shared" not in preset_files("experiment", registry)
+    assert read_preset("encoder", "made_b", registry) == {"name": "made", "source": "org/made", "rate": 2}
+    assert preset_of_source("encoder", "org/made", registry) == read_preset("encoder", "made_b", registry)
+
+
 def test_presets_in_a_circle_are_refused(tmp_path: Path) -> None:
     files = {"llm/one": "defaults: [two, _self_]\n", "llm/two": "defaults: [one, _self_]\n"}
     with pytest.raises(ConfigError, match="in a circle: one -> two -> one"):

@@ -136,7 +136,7 @@ MEASURED = {
         ({}, {"peak_bytes": None}, False, "the system does not tell"),
         ({"peak_bytes": None}, {}, True, "memory at once is not predicted, 111 MB measured"),
         ({}, {}, True, "a step computed 0.21 s (0.0578 s predicted, at 40% of the device's peak) and waited 7.1 s"),
-        ({"seconds_per_step": None}, {}, True, "a step computed 0.21 s and waited 7.1 s for its data (means of 3"),
+        ({"seconds_per_step": None}, {}, True, "waited 7.1 s for its data (means; steps after the first: 3)"),
         ({}, {"seconds_per_step": None}, True, "not measured, as the first step warms up"),
         ({}, {}, True, "700 tokens in the largest micro-batch; predicted for the first, of 600"),
     ],

@@ -19,6 +19,7 @@ KINDS = {
     "no_encoder": "samples with media that the model has no encoder for",
     "too_long": "samples longer than the context",
     "nothing_to_learn": "samples without supervised tokens",
+    "empty_answer": "samples with an empty answer",
     "quarantined": "data sets of which nothing, or too little, is left",
     "same_content": "samples with the same media and texts as an earlier one",
     "same_file": "media files with the same content under several names",

@@ -68,6 +68,9 @@ class Survey:
         sample = self.shown(entry.sample)
         count["samples"] += 1
         count["text_only"] += not sample.media
+        if source.answers and any(turn.role == "assistant" and not turn.text.strip() for turn in sample.turns):
+            text = f"sample {sample.id!r} has an empty answer: only its end is taught"
+            self.findings.append(Finding("note", "empty_answer", text, (entry.where,)))
         for media in sample.media:
             count["tracks" if media.track else media.kind] += 1
             if media.kind not in self.readable:

@@ -16,7 +16,17 @@ def conf_folders(registry: Registry) -> list[tuple[str, Path]]:
 
 
 def preset_files(group: str, registry: Registry) -> dict[str, Path]:
-    """Return the presets of a group (``encoder``, ``model``, ``experiment``) by name, including those in subfolders."""
+    """Return the presets of a group (``encoder``, ``model``, ``experiment``) by name, including those in subfolders; not
+    the private ones (``_official``), which others build on.
+    """
+    return {
+        name: file
+        for name, file in _files(group, registry).items()
+        if not any(part.startswith("_") for part in name.split("/"))
+    }
+
+
+def _files(group: str, registry: Registry) -> dict[str, Path]:
     found = {}
     for _, folder in conf_folders(registry):
         for file in (folder / group).rglob("*.yaml"):
@@ -28,7 +38,7 @@ def read_preset(kind: str, name: str, registry: Registry) -> dict[str, Any]:
     """Return the keys that a preset of a component sets, including those of presets it builds on; the
     component's ``name`` is first.
     """
-    return _read(kind, name, preset_files(kind, registry), ())
+    return _read(kind, name, _files(kind, registry), ())
 
 
 def preset_of_source(kind: str, source: str, registry: Registry | None = None) -> dict[str, Any] | None:
@@ -39,8 +49,9 @@ def preset_of_source(kind: str, source: str, registry: Registry | None = None) -
     ``registry``, the presets of the installed plugins are searched.
     """
     registry = registry or Registry.installed()
-    files = preset_files(kind, registry)
-    sources = {name: str(read_yaml(file, resolve=False).get("source") or "") for name, file in files.items()}
+    files = _files(kind, registry)
+    chosen = preset_files(kind, registry)
+    sources = {name: str(read_yaml(file, resolve=False).get("source") or "") for name, file in chosen.items()}
     equal = [name for name, named in sources.items() if named == source]
     alike = [name for name, named in sources.items() if named and named.rpartition("/")[2] == Path(source).name]
     return next((_read(kind, name, files, ()) for name in [*equal, *alike]), None)

@@ -78,7 +78,8 @@ class RunFolder:
                 f"{str(path)!r} is {what} of the run {run}; name the run, whose newest checkpoint is used"
             )
         if not folder.config.is_file():
-            newest = max(folder.path.glob("[!.]*/config.yaml"), default=None) if str(path) else None
+            runs = [file for up in ("", "[!.]*/") for file in folder.path.glob(f"{up}[!.]*/config.yaml")]
+            newest = max(runs, key=lambda file: file.parent.name, default=None) if str(path) else None
             hint = f"its newest is {newest.parent}" if newest else "runs are in runs/<experiment>/<id>"
             lacks = "it has no config.yaml" if folder.path.is_dir() else f"there is no such folder in {Path.cwd()}"
             raise ConfigError(f"{str(path)!r} is no run folder: {lacks}; {hint}")

@@ -145,7 +145,7 @@ def _time(predicted: dict[str, Any], measured: dict[str, Any]) -> str:
         return f"a step computes {guess or 'for a time that is not known'}; not measured, as the first step warms up"
     return (
         f"a step computed {measured['seconds_per_step']:.3g} s{f' ({guess})' if guess else ''} and waited "
-        f"{measured['waiting_per_step']:.3g} s for its data (means of {measured['steps']} steps after the first)"
+        f"{measured['waiting_per_step']:.3g} s for its data (means; steps after the first: {measured['steps']})"
     )
 
 
