@@ -84,7 +84,7 @@ def _without_traceback(run: Callable[[list[str]], int], words: list[str]) -> int
         said = error if isinstance(error, UserError) else of_the_system(error)
         if said is None:
             raise
-        if isinstance(said, OutputError) and isinstance(error, OSError) and error.filename is None:  # the output is full
+        if isinstance(error, OSError) and error.filename is None and isinstance(said, OutputError):  # a full output
             _write_no_more()
         print(redacted(f"vlframe: {said}"), file=sys.stderr)
         return said.exit_code

@@ -16,8 +16,8 @@ def conf_folders(registry: Registry) -> list[tuple[str, Path]]:
 
 
 def preset_files(group: str, registry: Registry) -> dict[str, Path]:
-    """Return the presets of a group (``encoder``, ``model``, ``experiment``) by name, including those in subfolders; not
-    the private ones (``_official``), which others build on.
+    """Return the presets of a group (``encoder``, ``model``, ``experiment``) by name, including those in subfolders.
+    Private ones (``_official``), which others build on, are not among them.
     """
     return {
         name: file
