@@ -12,7 +12,7 @@ from importlib import import_module
 from itertools import takewhile
 
 from vlframe.commands import MODULES, OF_PLUGINS
-from vlframe.errors import ConfigError, OutputError, UserError, of_the_system
+from vlframe.errors import ConfigError, UserError, for_users
 from vlframe.paths import word_at_home
 
 PIPE_CLOSED = 141  # as a shell reports a process that SIGPIPE ended
@@ -81,10 +81,12 @@ def _without_traceback(run: Callable[[list[str]], int], words: list[str]) -> int
     except (UserError, OSError) as error:
         from vlframe.config.secrets import redacted
 
-        said = error if isinstance(error, UserError) else of_the_system(error)
+        said = for_users(error)
         if said is None:
             raise
-        if isinstance(error, OSError) and error.filename is None and isinstance(said, OutputError):  # a full output
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is full
             _write_no_more()
         print(redacted(f"vlframe: {said}"), file=sys.stderr)
         return said.exit_code

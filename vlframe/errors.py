@@ -107,10 +107,14 @@ class OutputError(UserError, RuntimeError):
     exit_code = 3
 
 
-def of_the_system(error: OSError) -> UserError | None:
-    """Return what a user can change about a refusal of the operating system that no part of vlframe explained; None if
-    that is nothing, but a bug.
+def for_users(error: BaseException) -> UserError | None:
+    """Return an error as one that a user can do something about: itself, or what a refusal of the operating system
+    that no part of vlframe explained comes to. None for a bug.
     """
+    if isinstance(error, UserError):
+        return error
+    if not isinstance(error, OSError):
+        return None
     if error.errno == errno.ENAMETOOLONG and isinstance(error.filename, str):
         return ConfigError(
             f"there can be no file or folder {error.filename[:80]}…: the name has {len(error.filename)} characters, "

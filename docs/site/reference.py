@@ -104,7 +104,7 @@ def component_page(kind: Kind, registry: Registry) -> str:
 def _presets(kind: Kind, registry: Registry) -> list[str]:
     if kind.place is None or kind.many:
         return []
-    return [name for name in preset_files(kind.group, registry) if not name.startswith("_")]
+    return list(preset_files(kind.group, registry))
 
 
 _TOKENS = (

@@ -68,9 +68,8 @@ class Siglip2NaFlex(nn.Module):
         """Resize the square table of learned positions to one picture's plane, with transformers' own code."""
         side = self.embeddings.position_embedding_size
         table_HWD = self.embeddings.position_embedding.weight.unflatten(0, (side, side))
-        shape = torch.tensor(
-            [[height, width]], device="cpu"
-        )  # read there, also while a plan is made on the meta device
+        # On the CPU, where it is read, also while a plan is made on the meta device.
+        shape = torch.tensor([[height, width]], device="cpu")
         return self.embeddings.resize_positional_embeddings(table_HWD, shape, height * width)
 
 

@@ -19,7 +19,7 @@ from vlframe.config.typed import read_yaml
 from vlframe.contracts.kinds import kinds
 from vlframe.errors import ConfigError, UnknownName, UserError, one_line
 from vlframe.paths import conf_folder
-from vlframe.registry.presets import preset_files
+from vlframe.registry.presets import is_private, preset_files
 from vlframe.registry.registry import Registry
 
 LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{0,6}$")
@@ -189,7 +189,7 @@ def _missing_option(error: MissingConfigException, registry: Registry) -> UserEr
     if here:
         options |= set(registry.names(here[0].name))
         group = here[0].name
-    shown = sorted(item for item in options if not any(part.startswith("_") for part in item.split("/")))
+    shown = sorted(item for item in options if not is_private(item))
     return UnknownName(registry.unknown(group or "config", name, shown))
 
 

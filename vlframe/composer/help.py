@@ -15,6 +15,7 @@ from vlframe.config.checks import law_in_words
 from vlframe.config.fields import Key, keys_of
 from vlframe.config.schema import RunConfig
 from vlframe.contracts.kinds import kinds
+from vlframe.registry.presets import is_private
 from vlframe.registry.registry import Registry
 
 FOOTER = """\
@@ -73,7 +74,7 @@ def _groups(hydra: Hydra) -> Iterator[tuple[str, list[str]]]:
     for group in found:
         if group.partition("/")[0] == "hydra":
             continue
-        names = [name for name in loader.get_group_options(group, ObjectType.CONFIG) if not name.startswith("_")]
+        names = [name for name in loader.get_group_options(group, ObjectType.CONFIG) if not is_private(name)]
         if names:
             yield group, names
 

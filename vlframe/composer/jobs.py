@@ -36,7 +36,7 @@ from vlframe.config.checks import check_given
 from vlframe.config.schema import SweepConfig
 from vlframe.config.secrets import redacted
 from vlframe.config.typed import plain
-from vlframe.errors import UserError, named_line, of_the_system
+from vlframe.errors import UserError, for_users, named_line
 from vlframe.registry.registry import Registry
 from vlframe.runs.sweep import read_jobs, record_job
 
@@ -213,12 +213,8 @@ class Job:
         self._record(number, own, exit_code=None)
         try:
             value = self._do(composed, hydra.runtime.choices, words, own, number)
-        except UserError as error:
-            self._record(number, own, error=redacted(str(error)), exit_code=error.exit_code)
-            return self._failed(error, error, basic)
         except (Exception, SystemExit) as error:  # a plugin that exits ends its own job only
-            known = of_the_system(error) if isinstance(error, OSError) else None
-            if known is not None:
+            if known := for_users(error):
                 self._record(number, own, error=redacted(str(known)), exit_code=known.exit_code)
                 return self._failed(known, known, basic)
             text = named_line(error)

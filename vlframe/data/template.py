@@ -133,7 +133,7 @@ class ChatTemplate:
             (start, end), gap = places[number], before[number]
             own = lead(gap, opening)
             if number in thoughtful:
-                own = _behind_own(gap, added[number], opening) if number in added else _after_opening(gap, opening)
+                own = _after_own(gap, added[number], opening) if number in added else _after_opening(gap, opening)
                 end = end if text.startswith(closing or "\0", end) else _past_words(text, end)
             last = end + len(closing) * text.startswith(closing, end)
             first = start - len(own)
@@ -322,7 +322,7 @@ def _gaps(text: str, places: Sequence[Span]) -> dict[int, str]:
     return {number: text[end : places[number][0]] for number, end in zip(ordered, ends, strict=False)}
 
 
-def _behind_own(gap: str, bare: str, opening: str) -> str:
+def _after_own(gap: str, bare: str, opening: str) -> str:
     """Return what stands in ``gap`` after the template's own text: the longer one of its ``opening`` and ``bare``,
     which is what it writes there without a thought.
     """

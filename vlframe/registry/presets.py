@@ -19,11 +19,12 @@ def preset_files(group: str, registry: Registry) -> dict[str, Path]:
     """Return the presets of a group (``encoder``, ``model``, ``experiment``) by name, including those in subfolders.
     Private ones (``_official``), which others build on, are not among them.
     """
-    return {
-        name: file
-        for name, file in _files(group, registry).items()
-        if not any(part.startswith("_") for part in name.split("/"))
-    }
+    return {name: file for name, file in _files(group, registry).items() if not is_private(name)}
+
+
+def is_private(name: str) -> bool:
+    """Return whether a preset, by its name or a folder's, is only for others to build on."""
+    return any(part.startswith("_") for part in name.split("/"))
 
 
 def _files(group: str, registry: Registry) -> dict[str, Path]:
@@ -50,8 +51,11 @@ def preset_of_source(kind: str, source: str, registry: Registry | None = None) -
     """
     registry = registry or Registry.installed()
     files = _files(kind, registry)
-    chosen = preset_files(kind, registry)
-    sources = {name: str(read_yaml(file, resolve=False).get("source") or "") for name, file in chosen.items()}
+    sources = {
+        name: str(read_yaml(file, resolve=False).get("source") or "")
+        for name, file in files.items()
+        if not is_private(name)
+    }
     equal = [name for name, named in sources.items() if named == source]
     alike = [name for name, named in sources.items() if named and named.rpartition("/")[2] == Path(source).name]
     return next((_read(kind, name, files, ()) for name in [*equal, *alike]), None)
